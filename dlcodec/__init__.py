@@ -1,0 +1,78 @@
+"""dlcodec: a neural image codec with a bit-exact entropy layer.
+
+    data = dlcodec.encode(Image.open("photo.png"), level=5)
+    picture = dlcodec.decode(data, tau=1)
+
+Importing this package does not import torch; the first encode or decode does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dlcodec.errors import DlcodecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
+
+    from dlcodec.info import Info
+
+__all__ = ["DlcodecError", "__version__", "decode", "encode", "read_info"]
+__version__ = "0.1.0"
+
+
+def encode(
+    image: Image.Image | npt.NDArray[np.uint8] | str | Path,
+    *,
+    level: float | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> bytes:
+    """Compress an image into the bytes of a .dlc file.
+
+    ``image`` is a Pillow image, an (H, W, 3) uint8 sRGB array, or the path of an image file. ``level`` is the rate,
+    real, from 0 (smallest file) to 7; None takes the model's default.
+    Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
+    """
+    import numpy as np
+
+    from dlcodec import image as images
+    from dlcodec.errors import InputError
+    from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.pipeline import encode_image
+
+    if isinstance(image, str | Path):
+        rgb = images.load(Path(image), DEFAULT_LIMITS)
+    elif isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InputError(f"an array must be (H, W, 3) uint8; this one is {image.shape} {image.dtype}")
+        rgb = image
+    else:
+        rgb = images.to_rgb(image)
+    return encode_image(rgb, level, device)
+
+
+def decode(data: bytes, *, tau: float = 1.0, device: Literal["auto", "cpu", "cuda"] = "auto") -> Image.Image:
+    """Decompress the bytes of a .dlc file into an RGB Pillow image.
+
+    ``tau`` in [0, 1]: 1 is the base codec. Other values need fusion weights.
+    Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
+    LatentMismatchError.
+    """
+    from PIL import Image
+
+    from dlcodec.pipeline import decode_image
+
+    return Image.fromarray(decode_image(data, tau, device))
+
+
+def read_info(data: bytes) -> Info:
+    """Describe the bytes of a .dlc file without decoding them.
+
+    Raises CorruptFileError, UnsupportedFileError or LimitError.
+    """
+    from dlcodec.info import describe
+
+    return describe(data)

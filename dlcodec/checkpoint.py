@@ -1,0 +1,162 @@
+"""Checkpoint files: found by digest, described without torch, verified before use. safetensors only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from dlcodec.errors import InputError, WeightsError
+from dlcodec.files import read_bounded
+from dlcodec.limits import DEFAULT_LIMITS
+
+SCHEMA = 1
+DIGEST_BYTES = 8
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_NOT_CHECKPOINTS = (
+    (b"version https://git-lfs", "a Git-LFS pointer; fetch the real file with git lfs pull"),
+    (b"\x80\x02", "a Python pickle, which dlcodec never loads"),
+    (b"\x80\x03", "a Python pickle, which dlcodec never loads"),
+    (b"\x80\x04", "a Python pickle, which dlcodec never loads"),
+    (b"\x80\x05", "a Python pickle, which dlcodec never loads"),
+    (b"PK\x03\x04", "a zip archive (a PyTorch .pt file, perhaps), which dlcodec never loads"),
+    (b"\x89PNG", "a PNG image"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint's metadata says; ``digest`` is 64 hex digits over config and tensors."""
+
+    path: Path
+    family: str
+    config: Mapping[str, Any]
+    digest: str
+
+    @property
+    def short_digest(self) -> bytes:
+        """The 8 bytes that bitstreams carry."""
+        return bytes.fromhex(self.digest)[:DIGEST_BYTES]
+
+
+def compute_digest(family: str, config: Mapping[str, Any], arrays: Arrays) -> str:
+    """SHA-256 over the family, the canonical config, and every array's name, type, shape and bytes; hex."""
+    digest = hashlib.sha256(json.dumps([SCHEMA, family, config], sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _fault(path: Path, data: bytes) -> str:
+    if not data:
+        return f"{path} is empty, not a checkpoint"
+    for magic, what in _NOT_CHECKPOINTS:
+        if data.startswith(magic):
+            return f"{path} is {what}, not a checkpoint"
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or data[8:9] == b"{" and 8 + length > len(data):
+        return f"{path} is truncated"
+    return f"{path} is not a safetensors file, or is damaged"
+
+
+def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
+    try:
+        meta = dict(raw or {})
+        if int(meta["schema"]) > SCHEMA:
+            raise WeightsError(f"{path} has schema {meta['schema']}; this dlcodec reads up to {SCHEMA}")
+        config = json.loads(meta["config"])
+        if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
+            raise ValueError
+        return Checkpoint(path, meta["family"], config, meta["digest"])
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path} has no dlcodec metadata") from error
+
+
+def read_metadata(path: Path) -> Checkpoint:
+    """Read a checkpoint's description; its tensors are not touched.
+
+    Raises WeightsError when the file is no checkpoint.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as handle:
+            raw = handle.metadata()
+    except (OSError, safetensors.SafetensorError) as error:
+        try:
+            head = read_bounded(path, DEFAULT_LIMITS.weights_bytes)
+        except InputError:
+            raise WeightsError(f"the weights {path} cannot be read") from error
+        raise WeightsError(_fault(path, head)) from error
+    return _parse_metadata(path, raw)
+
+
+def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a checkpoint, after its digest has been verified; raises WeightsError."""
+    try:
+        data = read_bounded(checkpoint.path, DEFAULT_LIMITS.weights_bytes)
+        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
+    except InputError as error:
+        raise WeightsError(f"the weights {checkpoint.path} cannot be read") from error
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(_fault(checkpoint.path, data)) from error
+    if compute_digest(checkpoint.family, checkpoint.config, arrays) != checkpoint.digest:
+        raise WeightsError(f"{checkpoint.path} is damaged: its digest does not match its contents")
+    return arrays
+
+
+def weight_folders() -> list[Path]:
+    """Where weights are looked for: $DLCODEC_WEIGHTS, then the installed package, then its checkout."""
+    package = Path(__file__).resolve().parent
+    folders = [package / "weights", package.parent / "weights"]
+    if chosen := os.environ.get("DLCODEC_WEIGHTS"):
+        folders.insert(0, Path(chosen))
+    return folders
+
+
+def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
+    """The base checkpoint of a family: the one with this digest, or the first found.
+
+    Raises WeightsError when there is none, or none with this digest.
+    """
+    others: list[str] = []
+    for folder in weight_folders():
+        for path in sorted((folder / family).glob("base*.safetensors")):
+            checkpoint = read_metadata(path)
+            if checkpoint.family != family:
+                continue
+            if short_digest is None or checkpoint.short_digest == short_digest:
+                return checkpoint
+            others.append(checkpoint.short_digest.hex())
+    if short_digest is None or not others:
+        places = ", ".join(str(folder / family) for folder in weight_folders())
+        raise WeightsError(f"no {family} weights found in {places}; reinstall dlcodec or set DLCODEC_WEIGHTS")
+    raise WeightsError(
+        f"the file needs {family} weights {short_digest.hex()}, but those installed are {', '.join(others)}; "
+        "put the right ones under DLCODEC_WEIGHTS"
+    )
+
+
+def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
+    """Write a checkpoint with its digest and training record; returns the digest."""
+    digest = compute_digest(family, config, arrays)
+    metadata = {
+        "schema": str(SCHEMA),
+        "family": family,
+        "config": json.dumps(config, sort_keys=True),
+        "record": json.dumps(record, sort_keys=True),
+        "digest": digest,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path, metadata)
+    return digest

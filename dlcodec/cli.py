@@ -1,0 +1,191 @@
+"""The command line. Only typer, rich and the error tree are imported before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlcodec import __version__
+from dlcodec.errors import DlcodecError, UsageError
+
+app = typer.Typer(
+    name="dlcodec",
+    help="A neural image codec. Exit codes: 0 ok, 1 bug, 2 usage, 3 input, 4 corrupt, 5 unsupported, 6 over a limit, "
+    "7 weights, 8 output, 9 latent mismatch, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class DeviceName(StrEnum):
+    """Where the networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Device = Annotated[DeviceName, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it exists.")]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"dlcodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+@app.command()
+def encode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Image: PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.dlc", help="The file to write.")],
+    level: Annotated[
+        float | None,
+        typer.Option(
+            "--level",
+            "-q",
+            metavar="LEVEL",
+            help="Rate level, real: 0 (smallest) to 7 (best), in steps of 1/256.",
+            show_default="5",
+        ),
+    ] = None,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Compress an image into a .dlc file."""
+    from dlcodec.files import refuse_existing, write_atomically
+    from dlcodec.image import load
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    refuse_existing(output, force=force)
+    rgb = load(source, DEFAULT_LIMITS)
+    from dlcodec.pipeline import encode_image
+
+    data = encode_image(rgb, level, device.value)
+    write_atomically(output, data)
+    height, width = rgb.shape[:2]
+    _say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
+
+
+@app.command()
+def decode(
+    source: Annotated[Path, typer.Argument(metavar="IN.dlc", help="The file to decompress.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.png", help="The PNG file to write.")],
+    tau: Annotated[
+        float,
+        typer.Option(metavar="TAU", help="0 (realism) to 1 (fidelity: the base codec); below 1 needs fusion weights."),
+    ] = 1.0,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Decompress a .dlc file into a PNG image."""
+    from dlcodec import container
+    from dlcodec.files import read_bounded, refuse_existing, write_atomically
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"the output must be a .png file, not {output.name}")
+    refuse_existing(output, force=force)
+    data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
+    file = container.unpack(data, DEFAULT_LIMITS)
+    from dlcodec import checkpoint
+
+    checkpoint.find(file.header.family, file.header.model_digest)
+    from dlcodec.image import png_bytes
+    from dlcodec.pipeline import decode_image
+
+    write_atomically(output, png_bytes(decode_image(data, tau, device.value)))
+    _say(f"{output}: {file.header.width} x {file.header.height} pixels, tau {tau:g}")
+
+
+@app.command()
+def info(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .dlc files to describe.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object a file.")] = False,
+) -> None:
+    """Describe .dlc files without decoding them."""
+    import json
+    from dataclasses import asdict
+
+    from dlcodec.files import read_bounded
+    from dlcodec.info import describe
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    described: list[dict[str, Any]] = []
+    worst: DlcodecError | None = None
+    for path in files:
+        try:
+            described.append({"file": str(path), **asdict(describe(read_bounded(path, DEFAULT_LIMITS.file_bytes)))})
+        except DlcodecError as error:
+            print(f"dlcodec: {path}: {error}", file=sys.stderr)
+            worst = worst or error
+    if as_json:
+        print(json.dumps(described, indent=2))
+    else:
+        for number, entry in enumerate(described):
+            if number:
+                print()
+            for key, value in entry.items():
+                shown = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+                print(f"{key.replace('_', ' '):<15} {shown}")
+    if worst:
+        raise typer.Exit(worst.exit_code)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")] = Path(
+        "dlcodec-demo"
+    ),
+    level: Annotated[float, typer.Option("--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.")] = 5.0,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Round-trip a bundled photograph: write the .dlc, the decoded PNG and a side-by-side picture."""
+    from dlcodec.demo import run_demo
+
+    run_demo(folder, level, device.value, force=force)
+
+
+def main() -> None:
+    """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except DlcodecError as error:
+        if debug:
+            raise
+        print(f"dlcodec: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(8)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"dlcodec: internal error ({type(error).__name__}: {error}); --debug shows where", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,62 @@
+"""What every base codec offers the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from dlcodec.entropy.coder import Models
+
+Integers = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class CodingStep:
+    """What is coded next: the table of each symbol, and the symbols where they are known (when encoding).
+
+    ``index`` and ``symbols`` are int32 of one shape.
+    """
+
+    index: Integers
+    symbols: Integers | None
+
+
+CodingSteps = Generator[CodingStep, Integers, Integers]
+"""Yields steps, is sent each step's symbols, returns the latent in fixed point: int32, codec-defined shape."""
+
+
+class Codec(Protocol):
+    """A base codec with its weights, on one device."""
+
+    @property
+    def family(self) -> str:
+        """Its name in the registry."""
+
+    @property
+    def models(self) -> Models:
+        """The tables of all its coding steps."""
+
+    @property
+    def stride(self) -> int:
+        """Sides are padded to a multiple of this many pixels."""
+
+    @property
+    def levels(self) -> int:
+        """Rate levels run from 0 to ``levels - 1``."""
+
+    def analyse(self, x: Tensor, level: int) -> Any:
+        """The latents of ``x`` (1, 3, H, W) in [0, 1], sides multiples of ``stride``, in a form of its own."""
+
+    def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:
+        """The steps that code an image of padded size ``height`` x ``width``; without ``latents`` they decode.
+
+        ``level`` is in steps of 1/256.
+        """
+
+    def synthesise(self, latent: Integers, level: int) -> Tensor:
+        """The image (1, 3, H, W), nominally in [0, 1], of a latent that ``coding_steps`` returned."""

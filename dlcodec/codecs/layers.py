@@ -1,0 +1,67 @@
+"""Layers that the base codecs share: GDN and the strided convolutions of learned transform coding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_PEDESTAL = (2.0**-18) ** 2
+_BETA_MIN = 1e-6
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound) whose gradient still pulls a value that lies below the bound back up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp_min(bound)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        keep = (x >= ctx.bound) | (grad < 0)
+        return grad * keep, None
+
+
+def _non_negative(raw: Tensor, minimum: float) -> Tensor:
+    bounded: Tensor = _LowerBound.apply(raw, (minimum + _PEDESTAL) ** 0.5)  # type: ignore[no-untyped-call]
+    return bounded**2 - _PEDESTAL
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation, or its inverse (Ballé et al. 2016, arXiv:1511.06281).
+
+    ``y[i] = x[i] / sqrt(beta[i] + sum_j gamma[i, j] x[j]^2)``; the inverse multiplies by the root.
+    Parameters are stored in CompressAI's square-root form, under its names.
+
+    Shapes: (B, channels, H, W) float in, the same out.
+    """
+
+    def __init__(self, channels: int, *, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.full((channels,), (1.0 + _PEDESTAL) ** 0.5))
+        self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta = _non_negative(self.beta, _BETA_MIN)
+        gamma = _non_negative(self.gamma, 0.0)
+        norm = F.conv2d(x * x, gamma[:, :, None, None], beta)
+        return x * (norm.sqrt() if self.inverse else norm.rsqrt())
+
+
+def conv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    """A convolution that divides the resolution by ``stride``."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
+
+
+def deconv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
+    """A transposed convolution that multiplies the resolution by ``stride``."""
+    return nn.ConvTranspose2d(
+        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1
+    )

@@ -1,0 +1,116 @@
+"""The mean-scale hyperprior codec: transforms in floating point, everything that is coded in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.mean_scale_network import MeanScaleParams, MeanScaleTransforms, level_gain
+from dlcodec.entropy.coder import Models
+from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS, ExactLayer, HyperSynthesis
+from dlcodec.entropy.tables import TableSet
+from dlcodec.errors import DlcodecError, WeightsError
+
+_UNIT = 1 << ACTIVATION_BITS
+_LARGEST = 2**20
+HYPER_LAYERS = ((0, True, True), (2, True, True), (4, False, False))
+"""Of ``h_s``: CompressAI's layer number, whether it upsamples, whether LeakyReLU follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanScaleLatents:
+    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float64."""
+
+    z_symbols: Integers
+    y: npt.NDArray[np.float64]
+
+
+class MeanScaleCodec:
+    """Minnen et al. 2018 with gain units; implements ``codecs.base.Codec``.
+
+    ::
+
+        x -> g_a -> y*gain -> h_a -> z*hgain -> round -> symbols            coded first, a table per channel
+                                                  └> exact h_s -> mu, scale index
+        y*gain - mu -> round -> symbols                                     coded second, a table per scale index
+                          └> + mu -> latent (fixed point) -> *inv_gain -> g_s -> x_hat
+    """
+
+    family = "mean-scale"
+    stride = 64
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: torch.device):
+        """Build from a checkpoint's config and arrays.
+
+        Raises WeightsError when arrays are missing, left over, or do not fit the config.
+        """
+        params = MeanScaleParams(N=config["N"], M=config["M"], levels=len(config["lambdas"]))
+        self.levels = params.levels
+        self._params = params
+        self._device = device
+        rest = {name: torch.from_numpy(array) for name, array in tensors.items()}
+        try:
+            self.models = Models(TableSet(*(tensors[f"tables.{name}"] for name in ("cdf", "start", "minimum"))))
+            exact = {name: t.double().to(device) for name, t in rest.items() if name.startswith("exact.")}
+            layers = tuple(
+                ExactLayer(exact[f"exact.h_s.{n}.weight"], exact[f"exact.h_s.{n}.bias"], shift, up, act)
+                for (n, up, act), shift in zip(HYPER_LAYERS, config["h_s_shifts"], strict=True)
+            )
+            self.hyper_synthesis = HyperSynthesis(
+                layers, exact["exact.medians"], exact["exact.hinv"], exact["exact.thresholds"]
+            )
+            with torch.device("meta"):
+                transforms = MeanScaleTransforms(params)
+            state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables."))}
+            transforms.load_state_dict(state, strict=True, assign=True)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
+        if len(self.models.tables) != params.N + len(self.hyper_synthesis.thresholds) + 1:
+            raise WeightsError("the weights have the wrong number of entropy tables")
+        self._transforms = transforms.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def analyse(self, x: Tensor, level: int) -> MeanScaleLatents:
+        """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""
+        net, q = self._transforms, level / LEVEL_STEPS
+        exact = self.hyper_synthesis
+        x = x.to(self._device, memory_format=torch.channels_last)
+        y = net.g_a(x) * level_gain(net.gain, q)
+        # Decoders interpolate hinv linearly; the encoder's gain makes up for it, so that the product stays geometric.
+        product = level_gain(net.hgain.abs() * (exact.inverse_gains.float() / (1 << GAIN_BITS)), q)
+        inverse = exact.level_gain(level).float() / (LEVEL_STEPS << GAIN_BITS)
+        z = net.h_a(y) * (product / inverse[None, :, None, None])
+        medians = exact.medians / (1 << LATENT_BITS)
+        symbols = (z[0].double() - medians[:, None, None]).round()
+        if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
+            raise DlcodecError("the analysis transform gave a latent that is not finite")
+        return MeanScaleLatents(symbols.to(torch.int32).cpu().numpy(), y[0].double().cpu().numpy())
+
+    def coding_steps(self, height: int, width: int, level: int, latents: MeanScaleLatents | None) -> CodingSteps:
+        """Two steps: z, then y. Returns the latent (M, H/16, W/16) int32 with ACTIVATION_BITS fractional bits."""
+        N = self._params.N
+        shape = (N, height // self.stride, width // self.stride)
+        channels = np.broadcast_to(np.arange(N, dtype=np.int32)[:, None, None], shape)
+        z_symbols = yield CodingStep(channels, latents.z_symbols if latents else None)
+        mu, scale = self.hyper_synthesis(z_symbols, level)
+        y_symbols = None
+        if latents:
+            y_symbols = np.rint(latents.y - mu / _UNIT).clip(-_LARGEST, _LARGEST).astype(np.int32)
+        y_symbols = yield CodingStep(scale + N, y_symbols)
+        return y_symbols.clip(-_LARGEST, _LARGEST) * _UNIT + mu
+
+    @torch.inference_mode()
+    def synthesise(self, latent: Integers, level: int) -> Tensor:
+        """The image (1, 3, H, W) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
+        net = self._transforms
+        y_hat = (torch.from_numpy(latent)[None].to(self._device).double() / _UNIT).float()
+        y_hat = (y_hat * level_gain(net.inv_gain, level / LEVEL_STEPS)).contiguous(memory_format=torch.channels_last)
+        image: Tensor = net.g_s(y_hat)
+        return image

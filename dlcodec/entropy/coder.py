@@ -1,0 +1,153 @@
+"""The range coder over integer tables, with exact escapes; the only place that knows constriction.
+
+The coder is constriction's range coder (32-bit words, 64-bit state, 24-bit precision). A step's symbols are coded
+grouped by table, in ascending table order and raster order within a table. Symbols outside a table's support are
+coded as the escape; their excess follows after the step's last symbol, in the same order, as an Elias-gamma code:
+the bit length under a uniform model of 32, then the bits below the leading one, at most 16 at a time, high part first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from dlcodec.entropy.tables import TableSet
+from dlcodec.errors import DlcodecError, LatentMismatchError
+
+Integers = npt.NDArray[np.int32]
+_LARGEST = 2**29
+
+
+@cache
+def _uniform(size: int) -> Any:
+    return constriction.stream.model.Uniform(size)
+
+
+class Models:
+    """constriction's models of a table set, built when first used."""
+
+    def __init__(self, tables: TableSet) -> None:
+        self.tables = tables
+        self._built: dict[int, Any] = {}
+
+    def __getitem__(self, index: int) -> Any:
+        if index not in self._built:
+            # The library gives every symbol one part and shares out the rest in proportion. Counts less one
+            # sum to just that rest, so its scale is exactly 1 and its integers are exactly ours.
+            counts = self.tables.counts[index].astype(np.float64) - 1
+            self._built[index] = constriction.stream.model.Categorical(counts, perfect=False)
+        return self._built[index]
+
+
+def _groups(index: Integers) -> tuple[npt.NDArray[np.intp], Iterator[tuple[int, slice]]]:
+    """The coding order of the positions, and each used table with its run in that order."""
+    order = np.argsort(index.astype(np.int16), kind="stable")
+    used, first = np.unique(index[order], return_index=True)
+    ends = [*first[1:].tolist(), len(index)]
+    return order, ((int(t), slice(int(a), b)) for t, a, b in zip(used, first, ends, strict=True))
+
+
+def _pieces(bits: int) -> list[int]:
+    """How ``bits`` are cut into pieces of at most 16, high part first."""
+    return [bits % 16] * (bits % 16 > 0) + [16] * (bits // 16)
+
+
+class Encoder:
+    """Codes integer arrays under a table set; ``finish`` gives the bytes."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def encode(self, symbols: Integers, index: Integers) -> None:
+        """Code ``symbols`` (n,), each under the table that ``index`` (n,) names."""
+        if symbols.size and int(np.abs(symbols.astype(np.int64)).max()) > _LARGEST:
+            raise DlcodecError("a latent is too large to be coded")
+        tables = self._models.tables
+        order, groups = _groups(index)
+        values, owners = symbols[order], index[order]
+        low, high = tables.minimum[owners], tables.maximum[owners]
+        outside = (values < low) | (values > high)
+        offsets = np.where(outside, high - low + 1, values - low).astype(np.int32)
+        for table, run in groups:
+            self._coder.encode(offsets[run], self._models[table])
+        for position in np.flatnonzero(outside).tolist():
+            value, least, most = int(values[position]), int(low[position]), int(high[position])
+            excess = 2 * (value - most) - 1 if value > most else 2 * (least - value)
+            self._encode_excess(excess)
+
+    def _encode_excess(self, excess: int) -> None:
+        bits = excess.bit_length()
+        self._coder.encode(bits, _uniform(32))
+        left = bits - 1
+        for piece in _pieces(left):
+            left -= piece
+            self._coder.encode(excess >> left & (1 << piece) - 1, _uniform(1 << piece))
+
+    def finish(self) -> bytes:
+        """The compressed bytes, whole 32-bit words in little-endian order."""
+        return self._coder.get_compressed().astype("<u4").tobytes()
+
+
+class Decoder:
+    """The inverse of ``Encoder``, in the same sequence of calls.
+
+    Its methods raise LatentMismatchError when the bytes cannot come from an encoder with these tables.
+    """
+
+    def __init__(self, models: Models, data: bytes) -> None:
+        if len(data) % 4:
+            raise LatentMismatchError("the payload is not a whole number of 32-bit words")
+        self._models = models
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+
+    def _take(self, model: Any, count: int) -> Integers:
+        try:
+            taken: Integers = self._coder.decode(model, count)
+        except BaseException as error:
+            # Damaged input surfaces as AssertionError or as a PanicException, which is no Exception.
+            if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+                raise
+            raise LatentMismatchError("the payload does not decode with this model") from error
+        return taken
+
+    def decode(self, index: Integers) -> Integers:
+        """The symbols (n,) int32 coded under ``index`` (n,)."""
+        tables = self._models.tables
+        order, groups = _groups(index)
+        values = np.empty(len(index), dtype=np.int32)
+        for table, run in groups:
+            values[run] = self._take(self._models[table], run.stop - run.start)
+        owners = index[order]
+        low, high = tables.minimum[owners], tables.maximum[owners]
+        outside = values > high - low
+        values += low
+        for position in np.flatnonzero(outside).tolist():
+            excess = self._decode_excess()
+            below = excess % 2 == 0
+            least, most = int(low[position]), int(high[position])
+            values[position] = least - excess // 2 if below else most + (excess + 1) // 2
+        symbols = np.empty_like(values)
+        symbols[order] = values
+        return symbols
+
+    def _decode_excess(self) -> int:
+        bits = int(self._take(_uniform(32), 1)[0])
+        if bits == 0:
+            raise LatentMismatchError("the payload holds an escape of no length")
+        excess = 1
+        for piece in _pieces(bits - 1):
+            excess = excess << piece | int(self._take(_uniform(1 << piece), 1)[0])
+        if excess > 2 * _LARGEST + 2**20:
+            raise LatentMismatchError("the payload holds a latent that no encoder writes")
+        return excess
+
+    def finish(self) -> None:
+        """Check that the payload is used up."""
+        if not self._coder.maybe_exhausted():
+            raise LatentMismatchError("the payload goes on after the last latent")

@@ -1,0 +1,56 @@
+"""Bounded reads and atomic writes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from dlcodec.errors import InputError, LimitError, OutputError
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file of at most ``most`` bytes.
+
+    Raises InputError when it cannot be read and LimitError when it is larger.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(most + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > most:
+        raise LimitError(f"{path} is larger than the limit of {most} bytes")
+    return data
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise OutputError if ``path`` must not be written: it exists and ``force`` is off, or it is a folder."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists; --force overwrites it")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that at every moment the old file or the whole new one is there.
+
+    Raises OutputError when it cannot be written; no temporary file is left.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)

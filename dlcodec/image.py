@@ -1,0 +1,95 @@
+"""Image files and Pillow images to RGB arrays and back, by stated rules.
+
+8-bit RGB is taken as it is. Grey is repeated over the three channels, palettes are looked up, CMYK is converted by
+Pillow's plain rule, 16-bit samples are scaled by 255/65535 and rounded. EXIF orientation is applied. An embedded ICC
+profile other than sRGB is converted to sRGB. Transparency is refused unless every pixel is opaque. So is an
+image of several frames.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, ImageOps
+
+from dlcodec.errors import InputError, LimitError
+from dlcodec.files import read_bounded
+from dlcodec.limits import Limits
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
+RGB = npt.NDArray[np.uint8]
+
+
+def load(path: Path, limits: Limits) -> RGB:
+    """Read an image file as (H, W, 3) uint8 sRGB.
+
+    Raises InputError when it is unreadable or has content that would be lost, LimitError when it is too large.
+    """
+    data = read_bounded(path, limits.file_bytes)
+    if not data:
+        raise InputError(f"{path} is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                limits.check_size(*image.size)
+                if getattr(image, "n_frames", 1) > 1:
+                    raise InputError(f"{path} has {image.n_frames} frames; only still images can be encoded")
+                image.load()
+                return to_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"{path} is larger than an image may be: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "it is not in a known image format"
+        raise InputError(f"cannot read {path} as an image: {reason}") from error
+
+
+def to_rgb(image: Image.Image) -> RGB:
+    """A Pillow image as (H, W, 3) uint8 sRGB, by the rules above; raises InputError for transparency."""
+    image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        if np.asarray(rgba)[..., 3].min() < 255:
+            raise InputError("the image has transparent pixels, which would be lost; flatten it onto a background first")
+        image = rgba.convert("RGB")
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = np.asarray(image).astype(np.float64)
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+            raise InputError("the image's samples are neither 8-bit nor 16-bit")
+        eight = np.rint(grey * (255 / 65535)).astype(np.uint8)
+        return np.repeat(eight[..., None], 3, axis=2)
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        image = _to_srgb(image, profile)
+    return np.array(image.convert("RGB"))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert by the embedded profile; an unusable profile counts as sRGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return image
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if converted is None else converted
+
+
+def pad(rgb: RGB, stride: int) -> RGB:
+    """Repeat the last row and column until both sides are multiples of ``stride``."""
+    height, width = rgb.shape[:2]
+    return np.pad(rgb, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+
+
+def png_bytes(rgb: RGB) -> bytes:
+    """(H, W, 3) uint8 as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()

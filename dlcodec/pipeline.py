@@ -1,0 +1,140 @@
+"""The whole chain, both ways: the only file that knows every stage."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+
+from dlcodec import checkpoint as checkpoints
+from dlcodec import codecs, container
+from dlcodec.checkpoint import Checkpoint
+from dlcodec.codecs.base import Codec, CodingStep, CodingSteps, Integers
+from dlcodec.entropy.coder import Decoder, Encoder
+from dlcodec.entropy.exact import LEVEL_STEPS
+from dlcodec.errors import CorruptFileError, LatentMismatchError, UsageError, WeightsError
+from dlcodec.image import RGB, pad
+from dlcodec.limits import DEFAULT_LIMITS, Limits
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(name: Device) -> torch.device:
+    """The device of a name; ``auto`` is CUDA where present, else the CPU. Raises UsageError."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UsageError("no CUDA device is available; use --device cpu or auto")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@lru_cache(maxsize=4)
+def _load_codec(family: str, path: str, digest: str, device: torch.device) -> Codec:
+    found = checkpoints.read_metadata(checkpoints.Path(path))
+    if found.digest != digest:
+        raise WeightsError(f"{path} changed while it was read")
+    codec: Codec = codecs.codec_class(family)(found.config, checkpoints.load_arrays(found), device)
+    return codec
+
+
+def load_codec(found: Checkpoint, device: torch.device) -> Codec:
+    """The codec of a checkpoint, verified; kept for the next call. Raises WeightsError."""
+    return _load_codec(found.family, str(found.path), found.digest, device)
+
+
+def run_steps(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> tuple[Integers, int]:
+    """Drive a codec's coding steps in either direction; returns the latent and the digest of all decoded integers."""
+    digest = 0
+    step = next(steps)
+    while True:
+        symbols = code(step)
+        for integers in (step.index, symbols):
+            digest = zlib.crc32(np.ascontiguousarray(integers, dtype="<i4"), digest)
+        try:
+            step = steps.send(symbols)
+        except StopIteration as stop:
+            latent: Integers = stop.value
+            return latent, zlib.crc32(np.ascontiguousarray(latent, dtype="<i4"), digest)
+
+
+def quantise_level(level: float, levels: int) -> int:
+    """A rate level in steps of 1/256; raises UsageError outside [0, levels - 1]."""
+    if not (math.isfinite(level) and 0 <= level <= levels - 1):
+        raise UsageError(f"level {level} is outside 0 to {levels - 1}")
+    return round(level * LEVEL_STEPS)
+
+
+def encode_image(rgb: RGB, level: float | None = None, device: Device = "auto", limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
+
+    ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
+    Raises LimitError, UsageError, WeightsError.
+    """
+    height, width = rgb.shape[:2]
+    limits.check_size(width, height)
+    found = checkpoints.find("mean-scale")
+    if level is None:
+        level = found.config["default_level"]
+    steps_of_level = quantise_level(level, len(found.config["lambdas"]))
+    codec = load_codec(found, choose_device(device))
+    padded = pad(rgb, codec.stride)
+    x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
+    latents = codec.analyse(x, steps_of_level)
+    encoder = Encoder(codec.models)
+
+    def code(step: CodingStep) -> Integers:
+        assert step.symbols is not None
+        encoder.encode(step.symbols.ravel(), step.index.ravel())
+        return step.symbols
+
+    steps = codec.coding_steps(padded.shape[0], padded.shape[1], steps_of_level, latents)
+    _, digest = run_steps(steps, code)
+    header = container.Header(found.family, width, height, steps_of_level, None, found.short_digest, digest)
+    return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()),))
+
+
+def decode_latent(file: container.Container, codec: Codec) -> Integers:
+    """The latent of an unpacked file; raises LatentMismatchError when it is not the one that was encoded."""
+    header = file.header
+    height, width = (side + -side % codec.stride for side in (header.height, header.width))
+    decoder = Decoder(codec.models, file.payload)
+
+    def code(step: CodingStep) -> Integers:
+        return decoder.decode(step.index.ravel()).reshape(step.index.shape)
+
+    latent, digest = run_steps(codec.coding_steps(height, width, header.level, None), code)
+    decoder.finish()
+    if digest != header.latent_digest:
+        raise LatentMismatchError("the decoded latents are not the ones that were encoded; no picture is made of them")
+    return latent
+
+
+def check_tau(tau: float) -> None:
+    """Raise UsageError unless ``tau`` is in [0, 1], and WeightsError unless it is 1, since no fusion weights exist."""
+    if not (math.isfinite(tau) and 0 <= tau <= 1):
+        raise UsageError(f"tau {tau} is outside 0 to 1")
+    if tau != 1:
+        raise WeightsError(f"tau {tau} needs fusion weights, and none are installed; use --tau 1")
+
+
+def decode_image(data: bytes, tau: float = 1.0, device: Device = "auto", limits: Limits = DEFAULT_LIMITS) -> RGB:
+    """Decompress the bytes of a .dlc file into (H, W, 3) uint8 sRGB.
+
+    Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
+    """
+    file = container.unpack(data, limits)
+    check_tau(tau)
+    header = file.header
+    found = checkpoints.find(header.family, header.model_digest)
+    if header.level > (len(found.config["lambdas"]) - 1) * LEVEL_STEPS:
+        raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
+    codec = load_codec(found, choose_device(device))
+    image = codec.synthesise(decode_latent(file, codec), header.level)
+    pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -1,0 +1,135 @@
+"""python -m dlcodec.training: train, validate and export a base codec."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from safetensors import safe_open
+
+from dlcodec import checkpoint
+from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.image import load, pad
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.training.base_stage import BaseRecipe, train_base
+from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.export import export_base
+from dlcodec.training.loop import Budget, load_prefixed
+from dlcodec.training.rate_distortion import TrainableMeanScale
+
+LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
+app = typer.Typer(help="Train, validate and export base codecs.", add_completion=False, no_args_is_help=True)
+Run = Annotated[Path, typer.Argument(help="Training checkpoint.")]
+
+
+def _commit() -> str:
+    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
+
+
+@app.command()
+def base(
+    output: Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")],
+    data: Annotated[list[Path], typer.Option(help="Folder or tar of images; repeatable.")],
+    start: Annotated[Path | None, typer.Option(help="Checkpoint to begin from.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after this many steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Or after this many minutes.")] = None,
+    batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
+    crop: Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")] = 256,
+    learning_rate: Annotated[float, typer.Option(help="Peak rate of SOAP.")] = 1e-3,
+    warmup: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 50,
+    clip: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
+    ema: Annotated[float, typer.Option(help="Decay of the moving average.")] = 0.995,
+    seed: Annotated[int, typer.Option(help="Of crops, levels and initial weights.")] = 0,
+    bf16: Annotated[bool, typer.Option(help="Run the transforms under bf16 autocast.")] = True,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    save_every: Annotated[float, typer.Option(help="Minutes between saves.")] = 5.0,
+) -> None:
+    """Train a mean-scale base codec (N = 128, M = 192) for eight rate levels."""
+    if (steps is None) == (minutes is None):
+        raise typer.BadParameter("give --steps or --minutes")
+    recipe = BaseRecipe(
+        data=tuple(map(str, data)),
+        lambdas=LADDER,
+        N=128,
+        M=192,
+        batch=batch,
+        crop=crop,
+        learning_rate=learning_rate,
+        final_learning_rate=learning_rate / 100,
+        warmup=warmup,
+        clip=clip,
+        ema=ema,
+        seed=seed,
+        bf16=bf16,
+        budget=Budget(steps, minutes),
+    )
+    train_base(recipe, output, start, torch.device(device), save_every)
+
+
+def _load_run(run: Path) -> tuple[TrainableMeanScale, dict[str, object]]:
+    tensors = load_prefixed(run, "ema.")
+    levels, M = tensors["network.gain"].shape
+    model = TrainableMeanScale(MeanScaleParams(tensors["network.hgain"].shape[1], M, levels)).eval()
+    model.load_state_dict(tensors, strict=False)
+    with safe_open(run, "pt") as handle:
+        metadata = handle.metadata()
+    return model, {**json.loads(metadata["recipe"]), **json.loads(metadata["state"])}
+
+
+@app.command()
+@torch.inference_mode()
+def validate(
+    run: Run,
+    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+    most: Annotated[int, typer.Option(help="Use at most this many.")] = 24,
+) -> None:
+    """Estimated rate and PSNR of the floating-point network, per level."""
+    model, state = _load_run(run)
+    print(f"step {state['step']}, {state['seconds']:.0f} s")
+    print("level     bpp   bpp z     PSNR")
+    paths = sorted(images.iterdir())[:most]
+    for level in range(model.network.params.levels):
+        rows = []
+        for path in paths:
+            rgb = load(path, DEFAULT_LIMITS)
+            x = torch.from_numpy(pad(rgb, 64)).permute(2, 0, 1)[None].float() / 255
+            outcome = model(x, torch.tensor([level]), None)
+            share = x.shape[2] * x.shape[3] / (rgb.shape[0] * rgb.shape[1])
+            rows.append([outcome.bpp.item() * share, outcome.bpp_z.item() * share, -10 * outcome.mse.log10().item()])
+        bpp, bpp_z, psnr = np.mean(rows, 0)
+        print(f"{level:5d} {bpp:7.4f} {bpp_z:7.4f} {psnr:8.3f}", flush=True)
+
+
+@app.command()
+@torch.no_grad()
+def export(
+    run: Run,
+    output: Annotated[Path, typer.Argument(help="Checkpoint to write, as weights/mean-scale/base.safetensors.")],
+    data: Annotated[list[Path], typer.Option(help="Training images on which the tables are fitted; repeatable.")],
+    crops: Annotated[int, typer.Option(help="How many 256-pixel crops of them.")] = 800,
+    default_level: Annotated[float, typer.Option(help="Level of encode without -q.")] = 5.0,
+) -> None:
+    """Quantise the hyper-synthesis, fit the tables and write the checkpoint that ships."""
+    model, record = _load_run(run)
+    bottleneck = model.entropy_bottleneck
+    medians = bottleneck.quantiles[:, 0, 1]
+    fixed = (medians * 256).round() / 256
+    grid = torch.arange(-40, 41)[None, None, :] + fixed[:, None, None]
+    likelihoods, _, _ = bottleneck._likelihood(grid)
+    sampler = CropSampler(load_tiles(data, 256), 1, 256, torch.device("cpu"), seed=1)
+    images = ((sampler.batch()[0] * 255).round().to(torch.uint8) for _ in range(crops))
+    config, arrays = export_base(
+        model.network, medians, likelihoods[:, 0].double().numpy(), LADDER, default_level, images
+    )
+    digest = checkpoint.save(output, "mean-scale", config, arrays, {**record, "commit": _commit()})
+    print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,80 @@
+"""Training tiles in memory, and random crops of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff", ".bmp"}
+
+
+def _encoded_images(source: Path) -> Iterator[bytes]:
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower() in _SUFFIXES:
+                yield path.read_bytes()
+        return
+    with tarfile.open(source) as tar:
+        for member in tar:
+            if member.isfile() and Path(member.name).suffix.lower() in _SUFFIXES:
+                stream = tar.extractfile(member)
+                if stream is not None:
+                    yield stream.read()
+
+
+def _to_array(encoded: bytes) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def load_tiles(sources: Sequence[Path], smallest: int) -> list[Tensor]:
+    """Every image of the folders and tar files, as (3, H, W) uint8 tensors of at least ``smallest`` pixels a side.
+
+    Raises FileNotFoundError when a source is missing and ValueError when nothing usable is found.
+    """
+    tiles: list[Tensor] = []
+    with ThreadPoolExecutor() as pool:
+        for source in sources:
+            for array in pool.map(_to_array, _encoded_images(source)):
+                if min(array.shape[:2]) >= smallest:
+                    tiles.append(torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous())
+    if not tiles:
+        raise ValueError(f"no image of at least {smallest} x {smallest} pixels in {', '.join(map(str, sources))}")
+    return tiles
+
+
+class CropSampler:
+    """Endless batches of random, flipped and transposed crops; tiles are drawn in proportion to their area."""
+
+    def __init__(self, tiles: Sequence[Tensor], batch: int, crop: int, device: torch.device, seed: int) -> None:
+        self._tiles = [tile.to(device) for tile in tiles]
+        areas = np.array([tile.shape[1] * tile.shape[2] for tile in tiles], dtype=np.float64)
+        self._weights = areas / areas.sum()
+        self._batch, self._crop = batch, crop
+        self._random = np.random.default_rng(seed)
+
+    def _one(self, index: int) -> Tensor:
+        tile, crop = self._tiles[index], self._crop
+        top = int(self._random.integers(tile.shape[1] - crop + 1))
+        left = int(self._random.integers(tile.shape[2] - crop + 1))
+        view = tile[:, top : top + crop, left : left + crop]
+        turn = int(self._random.integers(8))
+        if turn & 1:
+            view = view.flip(1)
+        if turn & 2:
+            view = view.flip(2)
+        return view.transpose(1, 2) if turn & 4 else view
+
+    def batch(self) -> Tensor:
+        """The next batch: (batch, 3, crop, crop) float32 in [0, 1]."""
+        picks = self._random.choice(len(self._tiles), self._batch, p=self._weights)
+        return torch.stack([self._one(int(index)) for index in picks]).float() / 255
