@@ -66,7 +66,7 @@ def _fault(path: Path, data: bytes) -> str:
         if data.startswith(magic):
             return f"{path} is {what}, not a checkpoint"
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or data[8:9] == b"{" and 8 + length > len(data):
+    if len(data) < 8 or (data[8:9] == b"{" and 8 + length > len(data)):
         return f"{path} is truncated"
     return f"{path} is not a safetensors file, or is damaged"
 

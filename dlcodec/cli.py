@@ -59,7 +59,9 @@ def _say(text: str) -> None:
 
 @app.command()
 def encode(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Image: PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Image: PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.dlc", help="The file to write.")],
     level: Annotated[
         float | None,

@@ -67,16 +67,12 @@ def run_demo(folder: Path, level: float, device: Device, *, force: bool) -> None
     labels = f"original, {SAMPLE.stat().st_size} bytes (PNG)", f"tau = 1, {len(data)} bytes, {psnr:.2f} dB"
     write_atomically(outputs[0], data)
     write_atomically(outputs[1], images.png_bytes(decoded))
-    write_atomically(
-        outputs[2], images.png_bytes(side_by_side(list(zip(labels, (original, decoded), strict=True))))
-    )
+    write_atomically(outputs[2], images.png_bytes(side_by_side(list(zip(labels, (original, decoded), strict=True)))))
     table = Table(title=f"coffee.png, {original.shape[1]} x {original.shape[0]} pixels, level {level:g}")
     for column in ("tau", "bytes", "bpp", "PSNR (dB)", "encode (s)", "decode (s)"):
         table.add_column(column, justify="right")
     encode_seconds, decode_seconds = times[-1]
-    table.add_row(
-        "1", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}", f"{encode_seconds:.2f}", f"{decode_seconds:.2f}"
-    )
+    table.add_row("1", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}", f"{encode_seconds:.2f}", f"{decode_seconds:.2f}")
     Console().print(table)
     print(f"model {unpack(data, DEFAULT_LIMITS).header.model_digest.hex()}", file=sys.stderr)
     for path in outputs:

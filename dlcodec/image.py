@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from dlcodec.errors import InputError, LimitError
 from dlcodec.files import read_bounded
@@ -37,15 +37,15 @@ def load(path: Path, limits: Limits) -> RGB:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 limits.check_size(*image.size)
-                if getattr(image, "n_frames", 1) > 1:
-                    raise InputError(f"{path} has {image.n_frames} frames; only still images can be encoded")
+                if (frames := getattr(image, "n_frames", 1)) > 1:
+                    raise InputError(f"{path} has {frames} frames; only still images can be encoded")
                 image.load()
                 return to_rgb(image)
     except Image.DecompressionBombError as error:
         raise LimitError(f"{path} is larger than an image may be: {error}") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         reason = str(error) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             reason = "it is not in a known image format"
         raise InputError(f"cannot read {path} as an image: {reason}") from error
 
@@ -57,7 +57,9 @@ def to_rgb(image: Image.Image) -> RGB:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
-            raise InputError("the image has transparent pixels, which would be lost; flatten it onto a background first")
+            raise InputError(
+                "the image has transparent pixels, which would be lost; flatten it onto a background first"
+            )
         image = rgba.convert("RGB")
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.asarray(image).astype(np.float64)

@@ -6,9 +6,9 @@ import math
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from dlcodec import checkpoint as checkpoints
@@ -36,7 +36,7 @@ def choose_device(name: Device) -> torch.device:
 
 @lru_cache(maxsize=4)
 def _load_codec(family: str, path: str, digest: str, device: torch.device) -> Codec:
-    found = checkpoints.read_metadata(checkpoints.Path(path))
+    found = checkpoints.read_metadata(Path(path))
     if found.digest != digest:
         raise WeightsError(f"{path} changed while it was read")
     codec: Codec = codecs.codec_class(family)(found.config, checkpoints.load_arrays(found), device)
@@ -55,12 +55,12 @@ def run_steps(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> tup
     while True:
         symbols = code(step)
         for integers in (step.index, symbols):
-            digest = zlib.crc32(np.ascontiguousarray(integers, dtype="<i4"), digest)
+            digest = zlib.crc32(integers.astype("<i4").tobytes(), digest)
         try:
             step = steps.send(symbols)
         except StopIteration as stop:
             latent: Integers = stop.value
-            return latent, zlib.crc32(np.ascontiguousarray(latent, dtype="<i4"), digest)
+            return latent, zlib.crc32(latent.astype("<i4").tobytes(), digest)
 
 
 def quantise_level(level: float, levels: int) -> int:
@@ -70,7 +70,9 @@ def quantise_level(level: float, levels: int) -> int:
     return round(level * LEVEL_STEPS)
 
 
-def encode_image(rgb: RGB, level: float | None = None, device: Device = "auto", limits: Limits = DEFAULT_LIMITS) -> bytes:
+def encode_image(
+    rgb: RGB, level: float | None = None, device: Device = "auto", limits: Limits = DEFAULT_LIMITS
+) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.

@@ -22,7 +22,7 @@ class _LowerBound(torch.autograd.Function):
         return x.clamp_min(bound)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         keep = (x >= ctx.bound) | (grad < 0)
         return grad * keep, None
@@ -49,6 +49,7 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` over its channels."""
         beta = _non_negative(self.beta, _BETA_MIN)
         gamma = _non_negative(self.gamma, 0.0)
         norm = F.conv2d(x * x, gamma[:, :, None, None], beta)

@@ -74,7 +74,11 @@ class MeanScaleCodec:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
         if len(self.models.tables) != params.N + len(self.hyper_synthesis.thresholds) + 1:
             raise WeightsError("the weights have the wrong number of entropy tables")
-        self._transforms = transforms.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+        transforms = transforms.requires_grad_(False).eval().to(device)
+        for parameter in transforms.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self._transforms = transforms
 
     @torch.inference_mode()
     def analyse(self, x: Tensor, level: int) -> MeanScaleLatents:

@@ -45,9 +45,7 @@ class MeanScaleTransforms(nn.Module):
             GDN(N, inverse=True),
             deconv(N, 3),
         )
-        self.h_a = nn.Sequential(
-            conv(M, N, kernel=3, stride=1), nn.LeakyReLU(), conv(N, N), nn.LeakyReLU(), conv(N, N)
-        )
+        self.h_a = nn.Sequential(conv(M, N, kernel=3, stride=1), nn.LeakyReLU(), conv(N, N), nn.LeakyReLU(), conv(N, N))
         self.gain = nn.Parameter(torch.ones(params.levels, M))
         self.inv_gain = nn.Parameter(torch.ones(params.levels, M))
         self.hgain = nn.Parameter(torch.ones(params.levels, N))

@@ -91,7 +91,8 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The compressed bytes, whole 32-bit words in little-endian order."""
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        words: npt.NDArray[np.uint32] = self._coder.get_compressed()
+        return words.astype("<u4").tobytes()
 
 
 class Decoder:

@@ -1,0 +1,1 @@
+"""Training of the codecs: the only home of CompressAI's entropy models and losses."""

@@ -34,7 +34,9 @@ def _commit() -> str:
 
 @app.command()
 def base(
-    output: Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")],
+    output: Annotated[
+        Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")
+    ],
     data: Annotated[list[Path], typer.Option(help="Folder or tar of images; repeatable.")],
     start: Annotated[Path | None, typer.Option(help="Checkpoint to begin from.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after this many steps.")] = None,

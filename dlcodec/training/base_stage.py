@@ -104,7 +104,8 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
         load_tiles([Path(p) for p in recipe.data], recipe.crop), recipe.batch, recipe.crop, device, recipe.seed + step
     )
     lambdas = torch.tensor(recipe.lambdas, device=device)
-    line, smooth = ProgressLine(), {}
+    line = ProgressLine()
+    smooth: dict[str, float] = {}
     begun = last_save = time.monotonic()
 
     def save() -> None:
@@ -131,7 +132,7 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
         loss = rate_distortion_loss(outcome, lambdas[level])
         optimizer.zero_grad(set_to_none=True)
         quantile_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
         if torch.isfinite(norm):
             optimizer.step()

@@ -32,6 +32,8 @@ def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) ->
     shifts = []
     for number, _, _ in HYPER_LAYERS:
         layer = network.h_s[number]
+        assert isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+        assert layer.bias is not None
         weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
         shift = math.floor(math.log2(32767 / weight.abs().max().item()))
         shifts.append(shift)
@@ -51,7 +53,8 @@ def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) ->
 
 def _cell(cdf: Any, symbols: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     upper = torch.from_numpy(symbols + 0.5)
-    return (cdf(upper) - cdf(upper - 1)).numpy()
+    cells: npt.NDArray[np.float64] = (cdf(upper) - cdf(upper - 1)).numpy()
+    return cells
 
 
 def scale_priors(scales: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
@@ -116,7 +119,7 @@ def fit_tables(
                 step = steps.send(code(step))
             except StopIteration:
                 break
-    fitted = []
+    fitted: list[tuple[int, npt.NDArray[np.int32]]] = []
     for (low, prior), count in zip(priors, counts, strict=True):
         if low == -(len(prior) - 2) // 2 and len(fitted) >= len(priors) - len(SCALES):
             count[:-1] = (count[:-1] + count[-2::-1]) / 2
