@@ -53,6 +53,7 @@ class MeanScaleCodec:
         """
         params = MeanScaleParams(N=config["N"], M=config["M"], levels=len(config["lambdas"]))
         self.levels = params.levels
+        self.hyper_tables = params.N
         self._params = params
         self._device = device
         rest = {name: torch.from_numpy(array) for name, array in tensors.items()}

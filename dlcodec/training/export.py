@@ -98,6 +98,7 @@ def fit_tables(
     counts = [np.zeros(len(p)) for _, p in priors]
     lows = np.array([low for low, _ in priors])
     lengths = np.array([len(p) for _, p in priors])
+    hyper_tables = codec.hyper_tables
 
     def code(step: CodingStep) -> Integers:
         assert step.symbols is not None
@@ -121,7 +122,7 @@ def fit_tables(
                 break
     fitted: list[tuple[int, npt.NDArray[np.int32]]] = []
     for (low, prior), count in zip(priors, counts, strict=True):
-        if low == -(len(prior) - 2) // 2 and len(fitted) >= len(priors) - len(SCALES):
+        if len(fitted) >= hyper_tables:
             count[:-1] = (count[:-1] + count[-2::-1]) / 2
         fitted.append((low, table_from_probabilities(count + prior * len(prior))))
     return table_set(fitted)
@@ -151,10 +152,11 @@ def export_base(
     lambdas: Sequence[float],
     default_level: float,
     images: Iterable[Tensor],
+    scales: int = len(SCALES),
 ) -> tuple[dict[str, Any], Arrays]:
     """The config and arrays of a base checkpoint, tables fitted on ``images``."""
-    quantised, arrays = quantise_network(network, medians, len(SCALES))
+    quantised, arrays = quantise_network(network, medians, scales)
     config = base_config(quantised, lambdas, default_level, "distortion")
-    priors = [*hyper_priors(hyper_likelihoods), *scale_priors(len(SCALES))]
+    priors = [*hyper_priors(hyper_likelihoods), *scale_priors(scales)]
     first = MeanScaleCodec(config, {**arrays, **table_arrays(tables_from(priors))}, torch.device("cpu"))
     return config, {**arrays, **table_arrays(fit_tables(first, priors, images, seed=0))}

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from dlcodec.image import load
+from dlcodec.limits import DEFAULT_LIMITS
+from tests.tiny import write_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+RGB = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder that holds a tiny codec."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Encode and decode with the tiny codec; the path of its checkpoint."""
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tiny_folder))
+    return tiny_folder / "mean-scale" / "base.safetensors"
+
+
+@pytest.fixture(scope="session")
+def photo() -> RGB:
+    """The bundled photograph, (400, 600, 3) uint8."""
+    return load(ROOT / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+
+
+@pytest.fixture
+def tiny_file(tiny: Path, photo: RGB) -> Iterator[bytes]:
+    """A 70 x 50 crop of the photograph, encoded by the tiny codec."""
+    from dlcodec.pipeline import encode_image
+
+    yield encode_image(photo[100:150, 200:270])

@@ -1,0 +1,41 @@
+"""Tiny random checkpoints: the whole codec in milliseconds, made by the same export as the shipped weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dlcodec import checkpoint
+from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
+from dlcodec.training.export import export_base
+
+
+def make_network(seed: int = 0, levels: int = 3) -> MeanScaleNetwork:
+    """A random network of 8 and 12 channels whose latents spread over several symbols and scales."""
+    torch.manual_seed(seed)
+    network = MeanScaleNetwork(MeanScaleParams(N=8, M=12, levels=levels)).eval()
+    with torch.no_grad():
+        steps = torch.arange(levels)[:, None]
+        network.gain.copy_(20.0 * 1.5**steps * torch.ones(levels, 12))
+        network.inv_gain.copy_(1 / network.gain)
+        network.hgain.copy_(4.0 * 1.2**steps * torch.ones(levels, 8))
+        network.hinv.copy_(1 / network.hgain)
+        network.h_s[4].weight.mul_(40)
+    return network
+
+
+def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3) -> Path:
+    """Export a tiny codec as ``folder/mean-scale/base.safetensors``."""
+    random = np.random.default_rng(seed)
+    tiles = [torch.from_numpy(random.integers(0, 256, (3, 64, 64), dtype=np.uint8)) for _ in range(4)]
+    reach = np.arange(-40, 41)
+    likelihoods = np.tile(np.exp(-np.abs(reach) / 2.0) / np.exp(-np.abs(reach) / 2.0).sum(), (8, 1))
+    lambdas = [0.0018 * 2.0**level for level in range(levels)]
+    config, arrays = export_base(
+        make_network(seed, levels), torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, 1.0, tiles, scales=32
+    )
+    path = folder / "mean-scale" / "base.safetensors"
+    checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
+    return path
