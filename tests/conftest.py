@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +36,8 @@ def photo() -> RGB:
 
 
 @pytest.fixture
-def tiny_file(tiny: Path, photo: RGB) -> Iterator[bytes]:
+def tiny_file(tiny: Path, photo: RGB) -> bytes:
     """A 70 x 50 crop of the photograph, encoded by the tiny codec."""
     from dlcodec.pipeline import encode_image
 
-    yield encode_image(photo[100:150, 200:270])
+    return encode_image(photo[100:150, 200:270])

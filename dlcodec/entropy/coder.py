@@ -48,7 +48,7 @@ def _groups(index: Integers) -> tuple[npt.NDArray[np.intp], Iterator[tuple[int, 
     """The coding order of the positions, and each used table with its run in that order."""
     order = np.argsort(index.astype(np.int16), kind="stable")
     used, first = np.unique(index[order], return_index=True)
-    ends = [*first[1:].tolist(), len(index)]
+    ends = [*first.tolist(), len(index)][1:]
     return order, ((int(t), slice(int(a), b)) for t, a, b in zip(used, first, ends, strict=True))
 
 

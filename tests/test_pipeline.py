@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+import dlcodec
+from dlcodec import container
+from dlcodec.checkpoint import read_metadata
+from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.entropy.coder import Encoder
+from dlcodec.errors import DlcodecError, InputError, LatentMismatchError, LimitError, UsageError, WeightsError
+from dlcodec.limits import DEFAULT_LIMITS, Limits
+from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec, quantise_level, run_steps
+
+RGB = npt.NDArray[np.uint8]
+SIZES = [(1, 1), (1, 64), (64, 1), (2, 63), (63, 2), (65, 127), (64, 64), (128, 65), (130, 7), (100, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size_comes_back_at_its_size(tiny: Path, photo: RGB, size: tuple[int, int]) -> None:
+    crop = photo[: size[0], : size[1]]
+    assert decode_image(encode_image(crop)).shape == crop.shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", [1, 2, 63, 64, 65, 127])
+def test_every_side_from_1_to_130_comes_back(tiny: Path, photo: RGB, other: int) -> None:
+    for side in range(1, 131):
+        for crop in (photo[:side, :other], photo[:other, :side]):
+            assert decode_image(encode_image(crop)).shape == crop.shape
+
+
+@pytest.mark.parametrize("shape", [(10000, 1), (1, 10000)])
+def test_long_thin_images_come_back(tiny: Path, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert decode_image(encode_image(image)).shape == image.shape
+
+
+@pytest.mark.parametrize("level", [0, 0.25, 1, 1.999, 2])
+def test_real_levels_decode_to_what_the_encoder_saw(tiny: Path, photo: RGB, level: float) -> None:
+    codec = load_codec(read_metadata(tiny), torch.device("cpu"))
+    x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None].float() / 255
+    steps = quantise_level(level, 3)
+    seen, _ = run_steps(codec.coding_steps(128, 192, steps, codec.analyse(x, steps)), lambda step: known_symbols(step))
+    file = container.unpack(encode_image(photo[:128, :192], level), DEFAULT_LIMITS)
+    assert np.array_equal(decode_latent(file, codec), seen)
+    assert file.header.level == steps
+
+
+def known_symbols(step: CodingStep) -> Integers:
+    assert step.symbols is not None
+    return step.symbols
+
+
+def test_rate_rises_with_the_level(tiny: Path, photo: RGB) -> None:
+    sizes = [len(encode_image(photo[:192, :256], level)) for level in (0, 0.5, 1, 1.5, 2)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+
+
+def test_the_same_image_encodes_and_decodes_to_the_same_bytes(tiny: Path, photo: RGB) -> None:
+    first, second = encode_image(photo[:70, :90]), encode_image(photo[:70, :90])
+    assert first == second
+    assert np.array_equal(decode_image(first), decode_image(second))
+
+
+def test_the_public_functions_take_pictures_arrays_and_paths(tiny: Path, photo: RGB, tmp_path: Path) -> None:
+    crop = photo[:40, :50].copy()
+    Image.fromarray(crop).save(tmp_path / "a.png")
+    data = dlcodec.encode(crop, level=1)
+    assert dlcodec.encode(Image.fromarray(crop), level=1) == data
+    assert dlcodec.encode(tmp_path / "a.png", level=1) == data
+    picture = dlcodec.decode(data, tau=1)
+    assert picture.size == (50, 40)
+    info = dlcodec.read_info(data)
+    assert (info.width, info.height, info.level, info.file_bytes) == (50, 40, 1.0, len(data))
+    assert info.file_bytes - info.payload_bytes <= 40
+    with pytest.raises(InputError):
+        dlcodec.encode(crop[..., 0])
+
+
+@pytest.mark.parametrize("level", [-0.1, 2.1, float("nan"), float("inf")])
+def test_levels_outside_the_ladder_are_refused(tiny: Path, photo: RGB, level: float) -> None:
+    with pytest.raises(UsageError, match="level"):
+        encode_image(photo[:8, :8], level)
+
+
+@pytest.mark.parametrize("tau", [-0.1, 1.1, float("nan"), float("inf")])
+def test_tau_outside_zero_to_one_is_refused(tiny_file: bytes, tau: float) -> None:
+    with pytest.raises(UsageError, match="tau"):
+        decode_image(tiny_file, tau)
+
+
+def test_tau_below_one_needs_fusion_weights(tiny_file: bytes) -> None:
+    with pytest.raises(WeightsError, match="fusion"):
+        decode_image(tiny_file, 0.5)
+
+
+def test_images_over_the_limits_are_refused(tiny: Path, photo: RGB) -> None:
+    with pytest.raises(LimitError):
+        encode_image(photo, limits=Limits(side=65535, pixels=1000, file_bytes=1, weights_bytes=1))
+
+
+class _Desync:
+    """Wraps a codec's steps and changes one decoded integer, as a faulty machine would."""
+
+    def __init__(self, codec: object, kind: str, seed: int) -> None:
+        self._codec, self._kind, self._random = codec, kind, np.random.default_rng(seed)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._codec, name)
+
+    def coding_steps(self, height: int, width: int, level: int, latents: object | None) -> CodingSteps:
+        steps = self._codec.coding_steps(height, width, level, latents)  # type: ignore[attr-defined]
+        step = next(steps)
+        target = int(self._random.integers(2)) if self._kind == "symbol" else 1
+        number = 0
+        while True:
+            index = step.index.copy()
+            place = tuple(int(self._random.integers(n)) for n in index.shape)
+            if self._kind == "index" and number == 1:
+                index[place] += 1 if index[place] < 8 + 31 else -1
+            symbols = yield CodingStep(index, None)
+            if self._kind == "symbol" and number == target:
+                symbols = symbols.copy()
+                symbols[place] += 1
+            number += 1
+            try:
+                step = steps.send(symbols)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["index", "symbol"])
+def test_one_wrong_scale_index_or_symbol_is_always_noticed(tiny_file: bytes, tiny: Path, kind: str) -> None:
+    codec = load_codec(read_metadata(tiny), torch.device("cpu"))
+    file = container.unpack(tiny_file, DEFAULT_LIMITS)
+    decode_latent(file, codec)
+    for seed in range(100):
+        with pytest.raises(LatentMismatchError):
+            decode_latent(file, _Desync(codec, kind, seed))  # type: ignore[arg-type]
+
+
+def test_one_changed_weight_of_the_hyper_synthesis_is_always_noticed(tiny: Path, photo: RGB) -> None:
+    """A change that alters no decoded integer is no desync: 100 that do alter one must all be noticed."""
+    codec = load_codec(read_metadata(tiny), torch.device("cpu"))
+    file = container.unpack(encode_image(photo[:128, :128]), DEFAULT_LIMITS)
+    good = decode_latent(file, codec)
+    random = np.random.default_rng(0)
+    noticed = harmless = 0
+    while noticed < 100:
+        layer = codec.hyper_synthesis.layers[int(random.integers(3))]  # type: ignore[attr-defined]
+        flat = layer.weight.view(-1)
+        place = int(random.integers(len(flat)))
+        old = flat[place].item()
+        flat[place] += 8192
+        try:
+            assert np.array_equal(decode_latent(file, codec), good)
+            harmless += 1
+        except LatentMismatchError:
+            noticed += 1
+        finally:
+            flat[place] = old
+    assert harmless < 400
+    assert np.array_equal(decode_latent(file, codec), good)
+
+
+def repaired(data: bytes) -> bytes:
+    """The file with a checksum that fits, as an attacker would leave it."""
+    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def test_mutants_with_a_repaired_checksum_give_a_picture_or_our_error(tiny_file: bytes) -> None:
+    random = np.random.default_rng(5)
+    refused = 0
+    for _ in range(150):
+        mutant = bytearray(tiny_file)
+        for _ in range(int(random.integers(1, 4))):
+            mutant[int(random.integers(6, len(mutant)))] = int(random.integers(256))
+        try:
+            decode_image(repaired(bytes(mutant)), limits=Limits(4096, 2**18, 2**20, 2**28))
+        except DlcodecError:
+            refused += 1
+    assert refused >= 145
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0" * 400, b"\xff" * 400, b"\0" * 4])
+def test_a_payload_that_no_encoder_wrote_makes_no_picture(tiny_file: bytes, payload: bytes) -> None:
+    header = container.unpack(tiny_file, DEFAULT_LIMITS).header
+    data = container.pack(header, (container.Section(container.SECTION_LATENTS, payload),))
+    with pytest.raises(LatentMismatchError):
+        decode_image(data)
+
+
+def test_payload_is_close_to_the_tables_ideal_length(tiny: Path, photo: RGB) -> None:
+    codec = load_codec(read_metadata(tiny), torch.device("cpu"))
+    rgb = photo[:384, :576].copy()
+    x = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+    bits, encoder, tables = 0.0, Encoder(codec.models), codec.models.tables
+
+    def code(step: CodingStep) -> Integers:
+        nonlocal bits
+        symbols = known_symbols(step)
+        encoder.encode(symbols.ravel(), step.index.ravel())
+        low, high = tables.minimum[step.index], tables.maximum[step.index]
+        below, above = low - symbols, symbols - high
+        excess = np.where(above > 0, 2 * above - 1, 2 * below)[(below > 0) | (above > 0)]
+        bits += (5 + np.floor(np.log2(excess))).sum()
+        offset = np.where((symbols < low) | (symbols > high), high - low + 1, symbols - low)
+        start = tables.start[step.index] + offset
+        bits -= np.log2((tables.cdf[start + 1] - tables.cdf[start]) / 2.0**24).sum()
+        return symbols
+
+    run_steps(codec.coding_steps(384, 576, 256, codec.analyse(x, 256)), code)
+    assert len(encoder.finish()) <= 1.01 * bits / 8 + 16
