@@ -13,6 +13,7 @@ import typer
 from safetensors import safe_open
 
 from dlcodec import checkpoint
+from dlcodec.codecs.mean_scale import MeanScaleCodec
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
@@ -20,6 +21,7 @@ from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.loop import Budget, load_prefixed
+from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableMeanScale
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
@@ -106,6 +108,28 @@ def validate(
             rows.append([outcome.bpp.item() * share, outcome.bpp_z.item() * share, -10 * outcome.mse.log10().item()])
         bpp, bpp_z, psnr = np.mean(rows, 0)
         print(f"{level:5d} {bpp:7.4f} {bpp_z:7.4f} {psnr:8.3f}", flush=True)
+
+
+@app.command()
+@torch.inference_mode()
+def rate_cost(
+    run: Run,
+    weights: Annotated[Path, typer.Argument(help="The checkpoint that was exported from it.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+) -> None:
+    """Bits of y by the integer path and its tables against the floating-point path, per level."""
+    model, _ = _load_run(run)
+    found = checkpoint.read_metadata(weights)
+    codec = MeanScaleCodec(found.config, checkpoint.load_arrays(found), torch.device("cpu"))
+    print("level   float path (bits)   integer path   fitted tables")
+    for level in range(codec.levels):
+        total = np.zeros(3)
+        for path in sorted(images.iterdir()):
+            x = torch.from_numpy(pad(load(path, DEFAULT_LIMITS), 64)).permute(2, 0, 1)[None].float() / 255
+            cost = measure_rate_cost(codec, model.network, x, level)
+            total += cost.floating, cost.integer, cost.tables
+        change = 100 * (total / total[0] - 1)
+        print(f"{level:5d} {total[0]:19.0f} {change[1]:+13.3f} % {change[2]:+13.3f} %", flush=True)
 
 
 @app.command()

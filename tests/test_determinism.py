@@ -1,0 +1,75 @@
+"""The same file gives the same latents whatever the threads and kernels (shipped weights, a real photograph)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcodec.pipeline import encode_image
+from tests.conftest import RGB
+
+CHILD = """
+import sys, torch
+threads, onednn = int(sys.argv[1]), sys.argv[2] == "on"
+torch.set_num_threads(threads)
+torch.backends.mkldnn.enabled = onednn
+from dlcodec import checkpoint, container
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_latent, load_codec
+for path in sys.argv[3:]:
+    file = container.unpack(open(path, "rb").read(), DEFAULT_LIMITS)
+    codec = load_codec(checkpoint.find(file.header.family, file.header.model_digest), torch.device("cpu"))
+    decode_latent(file, codec)  # raises when one scale index, symbol or mean differs
+    print("same", torch.backends.cpu.get_cpu_capability())
+"""
+MATRIX = list(itertools.product((1, 2, 8), ("on", "off"), ("default", "avx2", "avx512")))
+
+
+def decode_in_child(threads: int, onednn: str, capability: str, files: list[Path]) -> list[str]:
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": ""}
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *map(str, files)]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.split("\n")[:-1]
+
+
+@pytest.fixture(scope="module")
+def encoded(photo: RGB, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("encoded")
+    files = []
+    for level in (1.5, 6.0):
+        path = folder / f"{level}.dlc"
+        path.write_bytes(encode_image(photo, level, "cpu"))
+        files.append(path)
+    return files
+
+
+@pytest.mark.parametrize(("threads", "onednn", "capability"), MATRIX)
+def test_latents_do_not_depend_on_threads_or_kernels(
+    encoded: list[Path], threads: int, onednn: str, capability: str
+) -> None:
+    lines = decode_in_child(threads, onednn, capability, encoded)
+    assert len(lines) == 2
+    assert all(line.startswith("same") for line in lines)
+    if capability == "default":
+        assert lines[0].endswith(("DEFAULT", "NO AVX")), lines
+
+
+@pytest.mark.slow
+def test_latents_of_kodak_do_not_depend_on_threads_or_kernels(tmp_path: Path) -> None:
+    """Needs the folder of the Kodak images in $DLCODEC_KODAK."""
+    from dlcodec.image import load
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    files = []
+    for path in sorted(Path(os.environ["DLCODEC_KODAK"]).glob("*.png")):
+        files.append(tmp_path / f"{path.stem}.dlc")
+        files[-1].write_bytes(encode_image(load(path, DEFAULT_LIMITS), None, "cpu"))
+    assert len(files) == 24
+    for threads, onednn, capability in MATRIX:
+        assert len(decode_in_child(threads, onednn, capability, files)) == 24
