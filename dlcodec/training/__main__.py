@@ -51,6 +51,7 @@ def base(
     ema: Annotated[float, typer.Option(help="Decay of the moving average.")] = 0.995,
     seed: Annotated[int, typer.Option(help="Of crops, levels and initial weights.")] = 0,
     bf16: Annotated[bool, typer.Option(help="Run the transforms under bf16 autocast.")] = True,
+    compile_: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     save_every: Annotated[float, typer.Option(help="Minutes between saves.")] = 5.0,
 ) -> None:
@@ -71,6 +72,7 @@ def base(
         ema=ema,
         seed=seed,
         bf16=bf16,
+        compile=compile_,
         budget=Budget(steps, minutes),
     )
     train_base(recipe, output, start, torch.device(device), save_every)
@@ -138,7 +140,8 @@ def export(
     run: Run,
     output: Annotated[Path, typer.Argument(help="Checkpoint to write, as weights/mean-scale/base.safetensors.")],
     data: Annotated[list[Path], typer.Option(help="Training images on which the tables are fitted; repeatable.")],
-    crops: Annotated[int, typer.Option(help="How many 256-pixel crops of them.")] = 800,
+    crops: Annotated[int, typer.Option(help="How many crops of them.")] = 800,
+    crop: Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")] = 256,
     default_level: Annotated[float, typer.Option(help="Level of encode without -q.")] = 5.0,
 ) -> None:
     """Quantise the hyper-synthesis, fit the tables and write the checkpoint that ships."""
@@ -148,7 +151,7 @@ def export(
     fixed = (medians * 256).round() / 256
     grid = torch.arange(-40, 41)[None, None, :] + fixed[:, None, None]
     likelihoods, _, _ = bottleneck._likelihood(grid)
-    sampler = CropSampler(load_tiles(data, 256), 1, 256, torch.device("cpu"), seed=1)
+    sampler = CropSampler(load_tiles(data, crop), 1, crop, torch.device("cpu"), seed=1)
     images = ((sampler.batch()[0] * 255).round().to(torch.uint8) for _ in range(crops))
     config, arrays = export_base(
         model.network, medians, likelihoods[:, 0].double().numpy(), LADDER, default_level, images

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from pytorch_optimizer import SOAP
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
@@ -44,6 +45,7 @@ class BaseRecipe:
     ema: float
     seed: int
     bf16: bool
+    compile: bool
     budget: Budget
 
 
@@ -91,14 +93,16 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
     if output.exists():
         model.load_state_dict(load_prefixed(output, "model."))
         average.module.load_state_dict(load_prefixed(output, "ema."))
-        restore_optimizer(optimizer, load_prefixed(output, "soap."))
-        restore_optimizer(quantile_optimizer, load_prefixed(output, "adam."))
         with safe_open(output, "pt") as handle:
-            state = json.loads(handle.metadata()["state"])
+            metadata = handle.metadata()
+        restore_optimizer(optimizer, load_file(output), metadata["soap"])
+        restore_optimizer(quantile_optimizer, load_file(output), metadata["adam"])
+        state = json.loads(metadata["state"])
         step, before = state["step"], state["seconds"]
     net = model.network
     for name in ("g_a", "g_s", "h_a", "h_s"):
-        getattr(net, name).compile()
+        if recipe.compile:
+            getattr(net, name).compile()
         getattr(net, name).to(memory_format=torch.channels_last)
     sampler = CropSampler(
         load_tiles([Path(p) for p in recipe.data], recipe.crop), recipe.batch, recipe.crop, device, recipe.seed + step
@@ -113,14 +117,20 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
         parts: list[tuple[str, dict[str, Tensor]]] = [
             ("model.", model.state_dict()),
             ("ema.", average.module.state_dict()),
-            ("soap.", flatten_optimizer(optimizer)),
-            ("adam.", flatten_optimizer(quantile_optimizer)),
         ]
         tensors = {prefix + name: tensor for prefix, part in parts for name, tensor in part.items()}
+        soap, soap_outline = flatten_optimizer(optimizer, "soap")
+        adam, adam_outline = flatten_optimizer(quantile_optimizer, "adam")
         fields = {field: getattr(recipe, field) for field in recipe.__slots__ if field != "budget"}
         fields["data"] = [Path(p).name for p in recipe.data]
         fields["start"] = start.name if start else None
-        save_atomically(tensors, output, {"state": json.dumps(state), "recipe": json.dumps(fields)})
+        metadata = {
+            "state": json.dumps(state),
+            "recipe": json.dumps(fields),
+            "soap": soap_outline,
+            "adam": adam_outline,
+        }
+        save_atomically({**tensors, **soap, **adam}, output, metadata)
 
     while (progress := recipe.budget.progress(step, before + time.monotonic() - begun)) < 1:
         rate = learning_rate(recipe.learning_rate, recipe.final_learning_rate, recipe.warmup, step, progress)

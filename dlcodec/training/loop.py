@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import sys
@@ -26,7 +27,7 @@ class Budget:
     def progress(self, step: int, seconds: float) -> float:
         """The fraction done, in [0, 1]; 1 means stop."""
         if self.steps is not None:
-            return min(1.0, step / self.steps)
+            return 1.0 if step >= self.steps else step / self.steps
         assert self.minutes is not None
         return min(1.0, seconds / (60 * self.minutes))
 
@@ -60,46 +61,34 @@ def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, 
     os.replace(temporary, path)
 
 
-def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors (lists of tensors become numbered names), without pickle."""
-    flat: dict[str, Tensor] = {}
+def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Tensor], str]:
+    """An optimizer's state as named tensors and a JSON text of all the rest, without pickle."""
+    tensors: dict[str, Tensor] = {}
 
-    def put(name: str, value: Any) -> None:
+    def outline(name: str, value: Any) -> Any:
         if isinstance(value, Tensor):
-            flat[name] = value
-        elif isinstance(value, int | float):
-            flat[name] = torch.tensor(value, dtype=torch.float64)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                put(f"{name}.{index}", item)
+            tensors[name] = value
+            return {"tensor": name}
+        if isinstance(value, dict):
+            return {"items": [[key, outline(f"{name}/{key}", item)] for key, item in value.items()]}
+        if isinstance(value, list | tuple):
+            return [outline(f"{name}/{number}", item) for number, item in enumerate(value)]
+        return value
 
-    for index, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            put(f"{index}/{key}", value)
-    for number, group in enumerate(optimizer.param_groups):
-        flat[f"group/{number}"] = torch.tensor(float(group.get("step", 0)), dtype=torch.float64)
-    return flat
+    return tensors, json.dumps(outline(prefix, optimizer.state_dict()))
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], text: str) -> None:
     """The inverse of ``flatten_optimizer``."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, tensor in flat.items():
-        owner, _, key = name.partition("/")
-        if owner == "group":
-            optimizer.param_groups[int(key)]["step"] = int(tensor.item())
-            continue
-        slot = state.setdefault(int(owner), {})
-        key, _, position = key.partition(".")
-        if position:
-            items = slot.setdefault(key, [])
-            items.extend([[]] * (int(position) + 1 - len(items)))
-            items[int(position)] = tensor.clone()
-        else:
-            slot[key] = tensor.item() if tensor.ndim == 0 and key == "step" else tensor.clone()
-    whole = optimizer.state_dict()
-    whole["state"] = state
-    optimizer.load_state_dict(whole)
+
+    def rebuild(node: Any) -> Any:
+        if isinstance(node, dict) and "tensor" in node:
+            return tensors[node["tensor"]].clone()
+        if isinstance(node, dict):
+            return {key: rebuild(item) for key, item in node["items"]}
+        return [rebuild(item) for item in node] if isinstance(node, list) else node
+
+    optimizer.load_state_dict(rebuild(json.loads(text)))
 
 
 def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:

@@ -29,9 +29,9 @@ class RateCost:
 
 
 def _gaussian_bits(distance: npt.NDArray[np.float64], sigma: npt.NDArray[np.float64]) -> float:
-    normal = torch.distributions.Normal(0.0, 1.0)
+    normal = torch.special.ndtr
     value, scale = torch.from_numpy(np.abs(distance)), torch.from_numpy(np.maximum(sigma, SCALES[0]))
-    likelihood = normal.cdf((0.5 - value) / scale) - normal.cdf((-0.5 - value) / scale)
+    likelihood = normal((0.5 - value) / scale) - normal((-0.5 - value) / scale)
     return float(-likelihood.clamp_min(1e-9).log2().sum())
 
 

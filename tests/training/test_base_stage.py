@@ -1,0 +1,154 @@
+"""The base stage on a tiny network: it learns, it resumes, it exports a codec that round-trips."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.conftest import RGB
+
+try:
+    from dlcodec.training.base_stage import BaseRecipe, train_base
+except (ImportError, RuntimeError) as error:
+    # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
+    pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
+
+from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.loop import Budget, learning_rate
+
+
+@pytest.fixture
+def tar(tmp_path: Path, photo: RGB) -> Path:
+    path = tmp_path / "tiles.tar"
+    with tarfile.open(path, "w") as archive:
+        for number in range(3):
+            stream = io.BytesIO()
+            Image.fromarray(photo[number * 100 : number * 100 + 128, 100:300]).save(stream, "PNG")
+            member = tarfile.TarInfo(f"{number}.png")
+            member.size = stream.tell()
+            stream.seek(0)
+            archive.addfile(member, stream)
+    return path
+
+
+def recipe(tar: Path, steps: int) -> BaseRecipe:
+    return BaseRecipe(
+        data=(str(tar),),
+        lambdas=(0.0018, 0.0067, 0.025),
+        N=8,
+        M=12,
+        batch=4,
+        crop=64,
+        learning_rate=3e-3,
+        final_learning_rate=1e-4,
+        warmup=2,
+        clip=1.0,
+        ema=0.9,
+        seed=0,
+        bf16=False,
+        compile=False,
+        budget=Budget(steps, None),
+    )
+
+
+def test_training_lowers_the_loss_and_resumes_where_it_stopped(tar: Path, tmp_path: Path) -> None:
+    from dlcodec.codecs.mean_scale_network import MeanScaleParams
+    from dlcodec.training.loop import load_prefixed
+    from dlcodec.training.rate_distortion import TrainableMeanScale, rate_distortion_loss
+
+    run = tmp_path / "run.safetensors"
+    losses = []
+    x = CropSampler(load_tiles([tar], 64), 8, 64, torch.device("cpu"), 7).batch()
+    for steps in (1, 60, 120):
+        train_base(recipe(tar, steps), run, None, torch.device("cpu"), 60)
+        model = TrainableMeanScale(MeanScaleParams(8, 12, 3)).eval()
+        model.load_state_dict(load_prefixed(run, "model."), strict=False)
+        with torch.inference_mode():
+            outcome = model(x, torch.ones(8, dtype=torch.long), None)
+        losses.append(rate_distortion_loss(outcome, torch.full((8,), 0.0067)).item())
+    assert losses[1] < 0.9 * losses[0]
+    assert losses[2] < losses[1]
+
+
+def test_a_resumed_run_has_the_optimizer_it_had(tar: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.safetensors"
+    train_base(recipe(tar, 12), run, None, torch.device("cpu"), 60)
+    before = load_file(run)
+    train_base(recipe(tar, 12), run, None, torch.device("cpu"), 60)
+    after = load_file(run)
+    assert before.keys() == after.keys()
+    assert any(name.startswith("soap/") for name in before)
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name]), name
+
+
+def test_a_start_with_fewer_levels_gets_lower_ones_by_extrapolation(tar: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    train_base(recipe(tar, 3), first, None, torch.device("cpu"), 60)
+    longer = replace(recipe(tar, 0), lambdas=(0.0009, 0.0018, 0.0067, 0.025))
+    train_base(longer, second, first, torch.device("cpu"), 60)
+    old, new = load_file(first)["ema.network.gain"].abs(), load_file(second)["model.network.gain"].abs()
+    torch.testing.assert_close(new[1:], old)
+    torch.testing.assert_close(new[0], old[0] ** 2 / old[1])
+
+
+def test_an_exported_run_encodes_and_decodes(
+    tar: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from dlcodec.pipeline import decode_image, encode_image
+    from dlcodec.training import __main__ as commands
+
+    run, weights = tmp_path / "run.safetensors", tmp_path / "weights" / "mean-scale" / "base.safetensors"
+    train_base(recipe(tar, 3), run, None, torch.device("cpu"), 60)
+    monkeypatch.setattr(commands, "LADDER", (0.0018, 0.0067, 0.025))
+    arguments = [
+        "export",
+        str(run),
+        str(weights),
+        "--data",
+        str(tar),
+        "--crops",
+        "2",
+        "--crop",
+        "64",
+        "--default-level",
+        "1",
+    ]
+    answer = CliRunner().invoke(commands.app, arguments)
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "weights"))
+    assert decode_image(encode_image(photo[:90, :70])).shape == (90, 70, 3)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_end() -> None:
+    rates = [learning_rate(1e-3, 1e-5, 10, step, step / 100) for step in range(101)]
+    assert rates[0] < rates[5] < rates[9]
+    assert max(rates) <= 1e-3
+    assert rates[100] == pytest.approx(1e-5)
+
+
+def test_crops_come_from_the_tiles(tar: Path) -> None:
+    tiles = load_tiles([tar], 64)
+    batch = CropSampler(tiles, 5, 64, torch.device("cpu"), 0).batch()
+    assert batch.shape == (5, 3, 64, 64)
+    values = np.unique((batch * 255).round().numpy().astype(int))
+    assert set(values) <= set(np.unique(np.concatenate([tile.numpy().ravel() for tile in tiles])))
+
+
+def test_missing_and_useless_data_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        load_tiles([tmp_path / "empty"], 64)
+    with pytest.raises(FileNotFoundError):
+        load_tiles([tmp_path / "missing.tar"], 64)
