@@ -20,6 +20,7 @@ from dlcodec.files import read_bounded
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
+DEFAULT_FAMILY = "mean-scale"
 DIGEST_BYTES = 8
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -47,6 +48,11 @@ class Checkpoint:
     def short_digest(self) -> bytes:
         """The 8 bytes that bitstreams carry."""
         return bytes.fromhex(self.digest)[:DIGEST_BYTES]
+
+    @property
+    def levels(self) -> int:
+        """Rate levels run from 0 to ``levels - 1``."""
+        return len(self.config["lambdas"])
 
 
 def compute_digest(family: str, config: Mapping[str, Any], arrays: Arrays) -> str:
@@ -79,8 +85,10 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         config = json.loads(meta["config"])
         if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
             raise ValueError
+        if not (isinstance(config.get("lambdas"), list) and isinstance(config.get("default_level"), int | float)):
+            raise ValueError
         return Checkpoint(path, meta["family"], config, meta["digest"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} has no dlcodec metadata") from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import traceback
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dlcodec import __version__
-from dlcodec.errors import DlcodecError, UsageError
+from dlcodec.errors import DlcodecError, OutputError, UsageError
 
 app = typer.Typer(
     name="dlcodec",
@@ -53,8 +54,27 @@ def _global_options(
 
 
 def _say(text: str) -> None:
-    if sys.stderr.isatty():
+    """Tell a person; a script reads nothing it did not ask for. ``sys.stderr`` is None when it was closed."""
+    if sys.stderr and sys.stderr.isatty():
         print(text, file=sys.stderr)
+
+
+def _complain(text: str) -> None:
+    """One line on stderr, if there is one."""
+    if sys.stderr:
+        with suppress(OSError):
+            print("dlcodec:", " ".join(text.split()), file=sys.stderr)
+
+
+def _show(text: str) -> None:
+    """Data on stdout; raises OutputError when nobody takes it."""
+    if not sys.stdout:
+        raise OutputError("standard output is closed")
+    try:
+        print(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
+    except OSError as error:
+        sys.stdout = None  # else the interpreter tries, and fails, to flush it once more
+        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 @app.command()
@@ -77,11 +97,16 @@ def encode(
     force: Force = False,
 ) -> None:
     """Compress an image into a .dlc file."""
+    from dlcodec import checkpoint
+    from dlcodec.arguments import check_level
     from dlcodec.files import refuse_existing, write_atomically
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
 
     refuse_existing(output, force=force)
+    found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+    if level is not None:
+        check_level(level, found.levels)
     rgb = load(source, DEFAULT_LIMITS)
     from dlcodec.pipeline import encode_image
 
@@ -104,11 +129,13 @@ def decode(
 ) -> None:
     """Decompress a .dlc file into a PNG image."""
     from dlcodec import container
+    from dlcodec.arguments import check_tau
     from dlcodec.files import read_bounded, refuse_existing, write_atomically
     from dlcodec.limits import DEFAULT_LIMITS
 
     if output.suffix.lower() != ".png":
         raise UsageError(f"the output must be a .png file, not {output.name}")
+    check_tau(tau)
     refuse_existing(output, force=force)
     data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
     file = container.unpack(data, DEFAULT_LIMITS)
@@ -120,6 +147,11 @@ def decode(
 
     write_atomically(output, png_bytes(decode_image(data, tau, device.value)))
     _say(f"{output}: {file.header.width} x {file.header.height} pixels, tau {tau:g}")
+
+
+def _line(key: str, value: Any) -> str:
+    shown = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+    return f"{key.replace('_', ' '):<15} {shown}"
 
 
 @app.command()
@@ -141,17 +173,12 @@ def info(
         try:
             described.append({"file": str(path), **asdict(describe(read_bounded(path, DEFAULT_LIMITS.file_bytes)))})
         except DlcodecError as error:
-            print(f"dlcodec: {path}: {error}", file=sys.stderr)
+            _complain(f"{path}: {error}")
             worst = worst or error
     if as_json:
-        print(json.dumps(described, indent=2))
-    else:
-        for number, entry in enumerate(described):
-            if number:
-                print()
-            for key, value in entry.items():
-                shown = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
-                print(f"{key.replace('_', ' '):<15} {shown}")
+        _show(json.dumps(described, indent=2))
+    elif described:
+        _show("\n\n".join("\n".join(_line(*pair) for pair in entry.items()) for entry in described))
     if worst:
         raise typer.Exit(worst.exit_code)
 
@@ -176,18 +203,13 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         app()
-    except DlcodecError as error:
-        if debug:
-            raise
-        print(f"dlcodec: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(8)
     except Exception as error:
-        if debug:
-            raise
-        print(f"dlcodec: internal error ({type(error).__name__}: {error}); --debug shows where", file=sys.stderr)
-        sys.exit(1)
+        if debug and sys.stderr:
+            traceback.print_exc()
+        elif isinstance(error, DlcodecError):
+            _complain(str(error))
+        else:
+            _complain(f"internal error ({type(error).__name__}: {error}); --debug shows where")
+        sys.exit(error.exit_code if isinstance(error, DlcodecError) else 1)

@@ -16,6 +16,7 @@ SECTION_LATENTS = 1
 _ANCILLARY = 0x80
 _CRITICAL_FLAGS = 0xF0
 _NO_TAU_HINT = 0xFF
+_MOST_SECTIONS = 64
 _FIXED = struct.Struct("<BBBBBHB8sI")
 _CRC = struct.Struct("<I")
 
@@ -102,7 +103,7 @@ def pack(header: Header, sections: tuple[Section, ...]) -> bytes:
 
 
 def _unpack_sections(body: bytes, at: int) -> tuple[Section, ...]:
-    sections = []
+    sections: list[Section] = []
     while at < len(body):
         kind = body[at]
         length, at = _unpack_varint(body, at + 1)
@@ -110,6 +111,8 @@ def _unpack_sections(body: bytes, at: int) -> tuple[Section, ...]:
             raise CorruptFileError(f"section {kind} claims {length} bytes where {len(body) - at} are left")
         if kind != SECTION_LATENTS and kind < _ANCILLARY:
             raise UnsupportedFileError(f"the file has a critical section of unknown type {kind}; use a newer dlcodec")
+        if len(sections) == _MOST_SECTIONS:
+            raise CorruptFileError(f"the file has more than {_MOST_SECTIONS} sections")
         sections.append(Section(kind, body[at : at + length]))
         at += length
     latents = sum(section.type == SECTION_LATENTS for section in sections)

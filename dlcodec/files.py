@@ -25,10 +25,16 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise OutputError if ``path`` must not be written: it exists and ``force`` is off, or it is a folder."""
-    if path.is_dir():
+    """Raise OutputError if ``path`` must not be written: it exists and ``force`` is off, or it is no plain file."""
+    try:
+        exists, folder, plain = path.exists(), path.is_dir(), path.is_file()
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    if folder:
         raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not force:
+    if exists and not plain:
+        raise OutputError(f"{path} is not a plain file; name another")
+    if exists and not force:
         raise OutputError(f"{path} exists; --force overwrites it")
 
 

@@ -1,7 +1,7 @@
 """Image files and Pillow images to RGB arrays and back, by stated rules.
 
 8-bit RGB is taken as it is. Grey is repeated over the three channels, palettes are looked up, CMYK is converted by
-Pillow's plain rule, 16-bit samples are scaled by 255/65535 and rounded. EXIF orientation is applied. An embedded ICC
+Pillow's plain rule, 16-bit grey samples are scaled by 255/65535 and rounded; of 16-bit colour, Pillow gives the high byte. EXIF orientation is applied. An embedded ICC
 profile other than sRGB is converted to sRGB. Transparency is refused unless every pixel is opaque. So is an
 image of several frames.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from dlcodec.errors import InputError, LimitError
+from dlcodec.errors import DlcodecError, InputError, LimitError
 from dlcodec.files import read_bounded
 from dlcodec.limits import Limits
 
@@ -43,7 +43,9 @@ def load(path: Path, limits: Limits) -> RGB:
                 return to_rgb(image)
     except Image.DecompressionBombError as error:
         raise LimitError(f"{path} is larger than an image may be: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except DlcodecError:
+        raise
+    except Exception as error:  # Pillow's plugins raise nearly anything for damaged bytes: RuntimeError, TypeError, ...
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "it is not in a known image format"

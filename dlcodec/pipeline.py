@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,6 +12,7 @@ import torch
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import codecs, container
+from dlcodec.arguments import check_level, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingStep, CodingSteps, Integers
 from dlcodec.entropy.coder import Decoder, Encoder
@@ -39,7 +39,11 @@ def _load_codec(family: str, path: str, digest: str, device: torch.device) -> Co
     found = checkpoints.read_metadata(Path(path))
     if found.digest != digest:
         raise WeightsError(f"{path} changed while it was read")
-    codec: Codec = codecs.codec_class(family)(found.config, checkpoints.load_arrays(found), device)
+    arrays = checkpoints.load_arrays(found)
+    try:
+        codec: Codec = codecs.codec_class(family)(found.config, arrays, device)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} has a config that does not fit a {family} codec: {error}") from error
     return codec
 
 
@@ -65,8 +69,7 @@ def run_steps(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> tup
 
 def quantise_level(level: float, levels: int) -> int:
     """A rate level in steps of 1/256; raises UsageError outside [0, levels - 1]."""
-    if not (math.isfinite(level) and 0 <= level <= levels - 1):
-        raise UsageError(f"level {level} is outside 0 to {levels - 1}")
+    check_level(level, levels)
     return round(level * LEVEL_STEPS)
 
 
@@ -80,10 +83,10 @@ def encode_image(
     """
     height, width = rgb.shape[:2]
     limits.check_size(width, height)
-    found = checkpoints.find("mean-scale")
+    found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if level is None:
         level = found.config["default_level"]
-    steps_of_level = quantise_level(level, len(found.config["lambdas"]))
+    steps_of_level = quantise_level(level, found.levels)
     codec = load_codec(found, choose_device(device))
     padded = pad(rgb, codec.stride)
     x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
@@ -117,14 +120,6 @@ def decode_latent(file: container.Container, codec: Codec) -> Integers:
     return latent
 
 
-def check_tau(tau: float) -> None:
-    """Raise UsageError unless ``tau`` is in [0, 1], and WeightsError unless it is 1, since no fusion weights exist."""
-    if not (math.isfinite(tau) and 0 <= tau <= 1):
-        raise UsageError(f"tau {tau} is outside 0 to 1")
-    if tau != 1:
-        raise WeightsError(f"tau {tau} needs fusion weights, and none are installed; use --tau 1")
-
-
 def decode_image(data: bytes, tau: float = 1.0, device: Device = "auto", limits: Limits = DEFAULT_LIMITS) -> RGB:
     """Decompress the bytes of a .dlc file into (H, W, 3) uint8 sRGB.
 
@@ -134,7 +129,7 @@ def decode_image(data: bytes, tau: float = 1.0, device: Device = "auto", limits:
     check_tau(tau)
     header = file.header
     found = checkpoints.find(header.family, header.model_digest)
-    if header.level > (len(found.config["lambdas"]) - 1) * LEVEL_STEPS:
+    if header.level > (found.levels - 1) * LEVEL_STEPS:
         raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
     codec = load_codec(found, choose_device(device))
     image = codec.synthesise(decode_latent(file, codec), header.level)

@@ -49,7 +49,8 @@ class TableSet:
     @cached_property
     def maximum(self) -> npt.NDArray[np.int32]:
         """Per table, its largest symbol that is not an escape."""
-        return self.minimum + (np.diff(self.start) - 3).astype(np.int32)
+        largest: npt.NDArray[np.int32] = self.minimum + (np.diff(self.start) - 3).astype(np.int32)
+        return largest
 
     def __len__(self) -> int:
         return len(self.minimum)
