@@ -69,7 +69,7 @@ class MeanScaleCodec:
             )
             with torch.device("meta"):
                 transforms = MeanScaleTransforms(params)
-            state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables."))}
+            state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables.", "train."))}
             transforms.load_state_dict(state, strict=True, assign=True)
         except (KeyError, RuntimeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error

@@ -156,6 +156,9 @@ def export(
     config, arrays = export_base(
         model.network, medians, likelihoods[:, 0].double().numpy(), LADDER, default_level, images
     )
+    arrays.update(
+        {f"train.entropy_bottleneck.{n}": t.numpy() for n, t in bottleneck.state_dict().items() if n[0] != "_"}
+    )
     digest = checkpoint.save(output, "mean-scale", config, arrays, {**record, "commit": _commit()})
     print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
 

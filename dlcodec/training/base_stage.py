@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dlcodec.codecs.mean_scale import HYPER_LAYERS
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import (
     Budget,
@@ -49,15 +51,30 @@ class BaseRecipe:
     budget: Budget
 
 
+def dequantise(arrays: dict[str, Tensor], shifts: list[int]) -> dict[str, Tensor]:
+    """The tensors of an exported checkpoint as a floating-point network has them."""
+    tensors = {
+        n.removeprefix("train."): t.float() for n, t in arrays.items() if not n.startswith(("exact.", "tables."))
+    }
+    tensors["hinv"] = arrays["exact.hinv"].float() / (1 << GAIN_BITS)
+    for (number, _, _), shift in zip(HYPER_LAYERS, shifts, strict=True):
+        tensors[f"h_s.{number}.weight"] = arrays[f"exact.h_s.{number}.weight"].float() / 2**shift
+        tensors[f"h_s.{number}.bias"] = arrays[f"exact.h_s.{number}.bias"].float() / 2 ** (shift + ACTIVATION_BITS)
+    return tensors
+
+
 def initialise(model: TrainableMeanScale, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 
+    An exported checkpoint serves too: its integers go back to floating point.
     Raises RuntimeError when a network tensor is missing or has another shape.
     """
     with safe_open(start, "pt") as handle:
-        names = set(handle.keys())
+        names, metadata = set(handle.keys()), handle.metadata()
     prefix = "ema." if any(name.startswith("ema.") for name in names) else ""
     tensors = {name: t for name, t in load_prefixed(start, prefix).items() if "reparam" not in name}
+    if "exact.hinv" in names:
+        tensors = dequantise(tensors, json.loads(metadata["config"])["h_s_shifts"])
     if not prefix:
         tensors = {n if n.startswith("entropy_bottleneck") else f"network.{n}": t for n, t in tensors.items()}
     levels = model.network.params.levels

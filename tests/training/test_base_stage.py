@@ -129,6 +129,11 @@ def test_an_exported_run_encodes_and_decodes(
         raise answer.exception
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "weights"))
     assert decode_image(encode_image(photo[:90, :70])).shape == (90, 70, 3)
+    again = tmp_path / "again.safetensors"
+    train_base(recipe(tar, 0), again, weights, torch.device("cpu"), 60)
+    trained, back = load_file(run), load_file(again)
+    for name in ("network.h_s.2.weight", "network.hinv", "network.g_s.0.weight", "entropy_bottleneck.quantiles"):
+        torch.testing.assert_close(back[f"model.{name}"].abs(), trained[f"ema.{name}"].abs(), rtol=2e-3, atol=1e-3)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_end() -> None:
