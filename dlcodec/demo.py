@@ -28,19 +28,18 @@ def _psnr(a: images.RGB, b: images.RGB) -> float:
 
 
 def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
-    """The pictures next to each other, each under its label, and below them a crop of each at three times the size."""
+    """The pictures next to each other, each under its label, and below them the middle of each, enlarged to its width."""
     height, width = pictures[0][1].shape[:2]
     crop = min(width, height) // 3
     top, left = height // 2 - crop // 2, width // 2 - crop // 2
-    zoomed = round(crop * width / crop)
-    sheet = Image.new("RGB", ((width + 8) * len(pictures) - 8, _BAR + height + 8 + zoomed), "white")
+    sheet = Image.new("RGB", ((width + 8) * len(pictures) - 8, _BAR + height + 8 + width), "white")
     draw = ImageDraw.Draw(sheet)
     for column, (label, pixels) in enumerate(pictures):
         x = column * (width + 8)
         draw.text((x + 6, 4), label, fill="black", font=ImageFont.load_default(16))
         picture = Image.fromarray(pixels)
         sheet.paste(picture, (x, _BAR))
-        detail = picture.crop((left, top, left + crop, top + crop)).resize((zoomed, zoomed), Image.Resampling.NEAREST)
+        detail = picture.crop((left, top, left + crop, top + crop)).resize((width, width), Image.Resampling.NEAREST)
         sheet.paste(detail, (x, _BAR + height + 8))
     return np.asarray(sheet)
 
