@@ -28,7 +28,7 @@ def _psnr(a: images.RGB, b: images.RGB) -> float:
 
 
 def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
-    """The pictures next to each other, each under its label, and below them the middle of each, enlarged to its width."""
+    """The pictures next to each other under their labels; below, the middle of each, enlarged to its width."""
     height, width = pictures[0][1].shape[:2]
     crop = min(width, height) // 3
     top, left = height // 2 - crop // 2, width // 2 - crop // 2

@@ -1,9 +1,10 @@
 """Image files and Pillow images to RGB arrays and back, by stated rules.
 
 8-bit RGB is taken as it is. Grey is repeated over the three channels, palettes are looked up, CMYK is converted by
-Pillow's plain rule, 16-bit grey samples are scaled by 255/65535 and rounded; of 16-bit colour, Pillow gives the high byte. EXIF orientation is applied. An embedded ICC
-profile other than sRGB is converted to sRGB. Transparency is refused unless every pixel is opaque. So is an
-image of several frames.
+Pillow's plain rule, 16-bit grey samples are scaled by 255/65535 and rounded; of 16-bit colour, Pillow gives the high
+byte. EXIF orientation is applied. An embedded ICC profile other than sRGB is converted to sRGB. Transparency is
+refused unless every pixel is opaque. So is an image of several frames,
+but for the MPO files of phones and stereo cameras: their first picture is the photograph.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def load(path: Path, limits: Limits) -> RGB:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 limits.check_size(*image.size)
-                if (frames := getattr(image, "n_frames", 1)) > 1:
+                if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
                     raise InputError(f"{path} has {frames} frames; only still images can be encoded")
                 image.load()
                 return to_rgb(image)

@@ -1,0 +1,125 @@
+"""The arrows of docs/architecture.md: which module may import which."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "dlcodec"
+FILES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+ARROWS = {
+    "errors": set(),
+    "limits": {"errors"},
+    "arguments": {"errors"},
+    "files": {"errors", "limits"},
+    "container": {"errors", "limits", "files"},
+    "image": {"errors", "limits", "files"},
+    "entropy": {"errors", "entropy"},
+    "codecs": {"errors", "entropy", "codecs"},
+    "checkpoint": {"errors", "files", "limits"},
+    "info": {"container", "errors", "limits"},
+    "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "image", "limits"},
+    "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
+    "training": {"checkpoint", "codecs", "entropy", "errors", "image", "limits", "training"},
+    "": {"errors", "image", "info", "limits", "pipeline"},
+    "__main__": {"cli"},
+}
+"""Room -> the rooms it may import; "" is the package itself. The rooms cli and evaluation have rules of their own."""
+
+
+def _room(module: str) -> str:
+    return module.partition(".")[2].partition(".")[0]
+
+
+def imported_modules(module: str) -> set[str]:
+    """Every module that ``module`` imports, at any depth of its code, as absolute dotted names."""
+    path = FILES[module]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+            base = ".".join(package[: len(package) - node.level + 1] if node.level else [])
+            name = ".".join(part for part in (base, node.module or "") if part)
+            submodules = {f"{name}.{alias.name}" for alias in node.names} & FILES.keys()
+            # ``from dlcodec import container`` imports dlcodec.container; the package itself is no room.
+            found |= submodules or {name}
+    return found
+
+
+def _rooms(module: str) -> set[str]:
+    ours = (name for name in imported_modules(module) if name.split(".")[0] == "dlcodec" and name != "dlcodec")
+    return {_room(name) for name in ours}
+
+
+def test_the_reader_of_imports_sees_what_it_must() -> None:
+    assert {"dlcodec.checkpoint", "dlcodec.codecs.base", "torch"} <= imported_modules("dlcodec.pipeline")
+    assert "pipeline" in _rooms("dlcodec.cli")  # inside a command only
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if _room(name) in ARROWS])
+def test_a_module_imports_only_along_the_arrows(module: str) -> None:
+    assert _rooms(module) <= ARROWS[_room(module)]
+
+
+def test_every_room_has_a_rule() -> None:
+    assert {_room(name) for name in FILES} - ARROWS.keys() <= {"cli", "evaluation"}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_nobody_imports_training_evaluation_or_the_command_line(module: str) -> None:
+    room = _room(module)
+    allowed = {room} | ({"cli"} if room == "__main__" else set())
+    assert _rooms(module) & {"training", "evaluation", "cli"} <= allowed
+
+
+def test_the_command_line_imports_only_errors_before_a_command_runs() -> None:
+    tree = ast.parse(FILES["dlcodec.cli"].read_text())
+    names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
+    assert {name for name in names if name.startswith("dlcodec")} == {"dlcodec", "dlcodec.errors"}
+    plain = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    assert not (names | plain) & {"torch", "numpy", "PIL", "safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [("constriction", ("dlcodec.entropy.coder",)), ("compressai", ("dlcodec.training", "dlcodec.evaluation"))],
+)
+def test_a_library_is_known_only_at_home(library: str, homes: tuple[str, ...]) -> None:
+    users = {name for name in FILES if any(used.split(".")[0] == library for used in imported_modules(name))}
+    assert users
+    assert not {name for name in users if not any(name == home or name.startswith(f"{home}.") for home in homes)}
+
+
+@pytest.mark.parametrize("module", ["dlcodec.errors", "dlcodec.limits", "dlcodec.files", "dlcodec.container"])
+def test_the_unpacking_of_a_file_needs_the_standard_library_only(module: str) -> None:
+    assert not {name.split(".")[0] for name in imported_modules(module)} & {"numpy", "torch", "PIL", "safetensors"}
+
+
+INFERENCE = [name for name in FILES if _room(name) not in ("training", "evaluation")]
+_UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "runpy", "cloudpickle"}
+
+
+@pytest.mark.parametrize("module", INFERENCE)
+def test_nothing_is_executed_because_a_file_says_so(module: str) -> None:
+    assert not {name.split(".")[0] for name in imported_modules(module)} & _UNSAFE_MODULES
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Name):
+            assert node.id not in {"eval", "exec", "compile", "__import__", "pickle"}
+            assert node.id != "import_module" or module == "dlcodec.codecs"
+        elif isinstance(node, ast.Attribute):
+            assert node.attr not in {"__import__", "import_module", "allow_pickle"}
+            assert not (node.attr == "load" and isinstance(node.value, ast.Name) and node.value.id == "torch")
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            assert not (node.module == "torch" and "load" in names)
+            assert "import_module" not in names or module == "dlcodec.codecs"
+        elif isinstance(node, ast.keyword):
+            assert node.arg != "allow_pickle"

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from dlcodec import checkpoint
+from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
+from dlcodec.errors import WeightsError
+from dlcodec.pipeline import choose_device, decode_image, load_codec
+from tests.tiny import write_checkpoint
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02.")
+    return stream.getvalue()
+
+
+def _png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+NOT_CHECKPOINTS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is empty"),
+    "three bytes": (b"\x10\0\0", "is truncated"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git-LFS pointer"),
+    "pickle": (pickle.dumps({"a": 1}), "Python pickle"),
+    "zip": (_zip(), "zip archive"),
+    "PNG": (_png(), "PNG image"),
+    "garbage": (b"garbage garbage garbage", "not a safetensors file"),
+    "zeros": (bytes(100), "not a safetensors file"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_CHECKPOINTS)
+def test_what_is_no_checkpoint_is_named(tmp_path: Path, name: str) -> None:
+    data, fragment = NOT_CHECKPOINTS[name]
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=fragment) as caught:
+        read_metadata(path)
+    assert caught.value.exit_code == 7
+
+
+def test_a_truncated_checkpoint_is_refused(tiny: Path, tmp_path: Path) -> None:
+    data, path = tiny.read_bytes(), tmp_path / "base.safetensors"
+    for length in (1, 7, 8, 9, 100, 2000, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(WeightsError):
+            load_arrays(read_metadata(path))
+    path.write_bytes(data[:100])
+    with pytest.raises(WeightsError, match="truncated"):
+        read_metadata(path)
+
+
+def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(WeightsError, match="cannot be read"):
+            read_metadata(path)
+
+
+def test_the_digest_is_over_the_stored_arrays(tiny: Path) -> None:
+    found = read_metadata(tiny)
+    assert compute_digest(found.family, found.config, safetensors.numpy.load_file(tiny)) == found.digest
+    assert found.short_digest == bytes.fromhex(found.digest[:16])
+
+
+def test_a_byte_changed_in_the_tensors_is_refused(tiny: Path, tmp_path: Path) -> None:
+    data, path = tiny.read_bytes(), tmp_path / "base.safetensors"
+    start = 8 + int.from_bytes(data[:8], "little")
+    places = np.linspace(start, len(data) - 1, 50).astype(int).tolist()
+    assert len(set(places)) == 50
+    for at in places:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x01]) + data[at + 1 :])
+        with pytest.raises(WeightsError, match="digest does not match"):
+            load_arrays(read_metadata(path))
+
+
+def _rewrite(
+    source: Path,
+    target: Path,
+    meta: Callable[[dict[str, str]], object] = lambda _: None,
+    arrays: Callable[[dict[str, Any]], object] = lambda _: None,
+    reseal: bool = False,
+) -> None:
+    with safetensors.safe_open(source, framework="numpy") as handle:
+        metadata = dict(handle.metadata())
+    tensors = {name: array.copy() for name, array in safetensors.numpy.load_file(source).items()}
+    meta(metadata)
+    arrays(tensors)
+    if reseal:
+        metadata["digest"] = compute_digest(metadata["family"], json.loads(metadata["config"]), tensors)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(tensors, target, metadata)
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        (lambda meta: meta.pop("schema"), "no dlcodec metadata"),
+        (lambda meta: meta.clear(), "no dlcodec metadata"),
+        (lambda meta: meta.update(schema="one"), "no dlcodec metadata"),
+        (lambda meta: meta.update(schema=str(checkpoint.SCHEMA + 1)), "has schema 2; this dlcodec reads up to 1"),
+        (lambda meta: meta.update(config="[1]"), "no dlcodec metadata"),
+        (lambda meta: meta.update(config="{}"), "no dlcodec metadata"),
+        (lambda meta: meta.update(config="{"), "no dlcodec metadata"),
+        (lambda meta: meta.update(config="[" * 100_000), "no dlcodec metadata"),
+        (lambda meta: meta.update(digest="abcd"), "no dlcodec metadata"),
+        (lambda meta: meta.update(digest="x" * 64), "no dlcodec metadata"),
+        (lambda meta: meta.pop("family"), "no dlcodec metadata"),
+    ],
+)
+def test_unusable_metadata_is_refused(tiny: Path, tmp_path: Path, change: Any, fragment: str) -> None:
+    path = tmp_path / "base.safetensors"
+    _rewrite(tiny, path, meta=change)
+    with pytest.raises(WeightsError, match=fragment):
+        read_metadata(path)
+
+
+def test_a_changed_config_is_refused(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    _rewrite(tiny, path, meta=lambda meta: meta.update(config=meta["config"][:-1] + ', "x": 1}'))
+    with pytest.raises(WeightsError, match="digest does not match"):
+        load_arrays(read_metadata(path))
+
+
+@pytest.mark.parametrize("lost", ["N", "M", "h_s_shifts"])
+def test_a_sealed_config_that_fits_no_codec_is_refused(tiny: Path, tmp_path: Path, lost: str) -> None:
+    def drop(meta: dict[str, str]) -> None:
+        config = json.loads(meta["config"])
+        del config[lost]
+        meta["config"] = json.dumps(config)
+
+    path = tmp_path / "base.safetensors"
+    _rewrite(tiny, path, meta=drop, reseal=True)
+    with pytest.raises(WeightsError):
+        load_codec(read_metadata(path), choose_device("cpu"))
+
+
+def test_a_corrupted_entropy_table_is_refused_at_load(tiny: Path, tmp_path: Path) -> None:
+    """The digest is right each time, so the tables must stand by themselves."""
+    random = np.random.default_rng(0)
+    length = len(safetensors.numpy.load_file(tiny)["tables.cdf"])
+    path, refused = tmp_path / "base.safetensors", 0
+    for at in random.choice(length, 200, replace=length < 200).tolist():
+
+        def corrupt(arrays: dict[str, Any], at: int = at) -> None:
+            arrays["tables.cdf"][at] ^= 1 << 25
+
+        _rewrite(tiny, path, arrays=corrupt, reseal=True)
+        found = read_metadata(path)
+        try:
+            load_codec(found, choose_device("cpu"))
+        except WeightsError as error:
+            refused += "entropy table" in str(error)
+    assert refused == 200
+
+
+@pytest.mark.parametrize(("seed", "levels"), [(1, 3), (0, 4)], ids=["other weights", "other ladder"])
+def test_a_file_of_other_weights_is_refused_before_torch(
+    tiny_file: bytes, tmp_path: Path, seed: int, levels: int
+) -> None:
+    write_checkpoint(tmp_path, seed=seed, levels=levels)
+    (tmp_path / "a.dlc").write_bytes(tiny_file)
+    result = _decode_in_a_child(tmp_path / "a.dlc", tmp_path)
+    assert result.stdout == "7 False\n"
+    assert result.stderr.startswith("dlcodec: the file needs mean-scale weights ")
+    assert not (tmp_path / "a.png").exists()
+
+
+def _decode_in_a_child(path: Path, weights: Path) -> subprocess.CompletedProcess[str]:
+    script = (
+        "import sys\nfrom dlcodec.cli import main\ntry:\n    main()\n"
+        "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script, "decode", str(path), "-o", str(path.with_suffix(".png"))]
+    environment = {**os.environ, "DLCODEC_WEIGHTS": str(weights)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+
+
+def test_no_weights_at_all_is_code_7(tiny_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "weight_folders", lambda: [tmp_path])
+    with pytest.raises(WeightsError, match=f"no mean-scale weights found in {tmp_path}"):
+        decode_image(tiny_file)
+
+
+def test_the_folder_of_the_environment_comes_first(tiny: Path) -> None:
+    assert find("mean-scale").path == tiny
+
+
+def test_weights_are_found_by_digest_among_several(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = read_metadata(tiny).short_digest
+    other = write_checkpoint(tmp_path, seed=1)
+    (tmp_path / "mean-scale" / "base2.safetensors").write_bytes(tiny.read_bytes())
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    assert find("mean-scale", wanted).path.name == "base2.safetensors"
+    assert find("mean-scale").path == other

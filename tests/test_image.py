@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import io
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageCms
+
+from dlcodec import image as images
+from dlcodec.errors import InputError, LimitError
+from dlcodec.image import load, pad, png_bytes, to_rgb
+from dlcodec.limits import DEFAULT_LIMITS
+
+RGB = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def colours() -> RGB:
+    """(6, 5, 3) uint8: every pixel its own colour."""
+    return np.arange(90, dtype=np.uint8).reshape(6, 5, 3) * 2 + 11
+
+
+def _save(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png(width: int, height: int, depth: int, kind: int, rows: bytes, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    parts = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "ppm", "tiff", "webp"])
+def test_rgb_is_taken_as_it_is(tmp_path: Path, colours: RGB, suffix: str) -> None:
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = _save(tmp_path / f"a.{suffix}", Image.fromarray(colours), **options)
+    loaded = load(path, DEFAULT_LIMITS)
+    assert loaded.dtype == np.uint8
+    assert np.array_equal(loaded, colours)
+
+
+def test_grey_is_repeated(tmp_path: Path, colours: RGB) -> None:
+    grey = colours[..., 0].copy()
+    loaded = load(_save(tmp_path / "a.png", Image.fromarray(grey)), DEFAULT_LIMITS)
+    assert np.array_equal(loaded, np.stack([grey] * 3, axis=-1))
+
+
+def test_bilevel_is_black_and_white(tmp_path: Path) -> None:
+    bits = np.eye(4, dtype=bool)
+    loaded = load(_save(tmp_path / "a.png", Image.fromarray(bits)), DEFAULT_LIMITS)
+    assert np.array_equal(loaded, np.where(bits[..., None], 255, 0).repeat(3, axis=2))
+
+
+def _palette() -> Image.Image:
+    image = Image.new("P", (2, 2))
+    image.putpalette([9, 8, 7, 200, 100, 50])
+    image.putdata([0, 1, 1, 0])
+    return image
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    loaded = load(_save(tmp_path / "a.png", _palette()), DEFAULT_LIMITS)
+    assert loaded.tolist() == [[[9, 8, 7], [200, 100, 50]], [[200, 100, 50], [9, 8, 7]]]
+
+
+def test_a_palette_with_a_transparent_pixel_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path / "a.png", _palette(), transparency=1)
+    with pytest.raises(InputError, match="transparent"):
+        load(path, DEFAULT_LIMITS)
+
+
+def test_a_transparent_palette_entry_that_no_pixel_uses_is_allowed(tmp_path: Path) -> None:
+    image = _palette()
+    image.putdata([0, 0, 0, 0])
+    loaded = load(_save(tmp_path / "a.png", image, transparency=bytes([255, 0])), DEFAULT_LIMITS)
+    assert (loaded == [9, 8, 7]).all()
+
+
+def test_cmyk_is_converted_by_the_plain_rule(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255]]], dtype=np.uint8), "CMYK")
+    loaded = load(_save(tmp_path / "a.tiff", image), DEFAULT_LIMITS)
+    assert loaded.tolist() == [[[255, 255, 255], [0, 255, 255], [0, 0, 0]]]
+
+
+def test_16_bit_grey_is_scaled_and_rounded(tmp_path: Path) -> None:
+    samples = np.array([[0, 128, 129, 255, 257, 32768, 65406, 65535]], dtype=np.uint16)
+    loaded = load(_save(tmp_path / "a.png", Image.fromarray(samples)), DEFAULT_LIMITS)
+    assert loaded[0, :, 0].tolist() == [0, 0, 1, 1, 1, 128, 254, 255]
+    assert (loaded == loaded[..., :1]).all()
+
+
+def test_of_16_bit_colour_the_high_byte_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(_png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 0, 255, 256, 0xABCD, 65535, 0x8000)))
+    assert load(tmp_path / "a.png", DEFAULT_LIMITS).tolist() == [[[0, 0, 1], [0xAB, 255, 0x80]]]
+
+
+def test_floating_point_samples_are_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path / "a.tiff", Image.fromarray(np.ones((2, 2), dtype=np.float32)))
+    with pytest.raises(InputError, match="neither 8-bit nor 16-bit"):
+        load(path, DEFAULT_LIMITS)
+
+
+def test_32_bit_samples_beyond_16_bit_are_refused() -> None:
+    with pytest.raises(InputError, match="neither 8-bit nor 16-bit"):
+        to_rgb(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_opaque_alpha_is_dropped(tmp_path: Path, colours: RGB, mode: str) -> None:
+    source = Image.fromarray(colours).convert("RGB" if mode == "RGBA" else "L")
+    expected = np.asarray(source.convert("RGB"))
+    source.putalpha(255)
+    assert source.mode == mode
+    assert np.array_equal(load(_save(tmp_path / "a.png", source), DEFAULT_LIMITS), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_one_pixel_that_is_not_opaque_is_refused(tmp_path: Path, colours: RGB, mode: str) -> None:
+    image = Image.fromarray(colours).convert(mode)
+    alpha = Image.new("L", image.size, 255)
+    alpha.putpixel((4, 5), 254)
+    image.putalpha(alpha)
+    path = _save(tmp_path / "a.png", image)
+    with pytest.raises(InputError, match="transparent") as caught:
+        load(path, DEFAULT_LIMITS)
+    assert caught.value.exit_code == 3
+
+
+def test_a_transparent_colour_is_refused(tmp_path: Path, colours: RGB) -> None:
+    path = _save(tmp_path / "a.png", Image.fromarray(colours), transparency=tuple(colours[0, 0].tolist()))
+    with pytest.raises(InputError, match="transparent"):
+        load(path, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, turns: int) -> None:
+    halves = np.zeros((32, 16, 3), dtype=np.uint8)
+    halves[:16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    loaded = load(_save(tmp_path / "a.jpg", Image.fromarray(halves), exif=exif, quality=95), DEFAULT_LIMITS)
+    expected = np.rot90(halves, turns)
+    assert loaded.shape == expected.shape
+    assert np.abs(loaded.astype(int) - expected).max() < 8
+
+
+def test_an_srgb_profile_changes_nothing(colours: RGB) -> None:
+    image = Image.fromarray(colours)
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(to_rgb(image), colours)
+
+
+def test_an_unusable_profile_counts_as_srgb(colours: RGB) -> None:
+    image = Image.fromarray(colours)
+    image.info["icc_profile"] = b"not a profile"
+    assert np.array_equal(to_rgb(image), colours)
+
+
+def test_another_profile_is_converted(colours: RGB) -> None:
+    """The sRGB profile with its red and green colourants exchanged exchanges red and green."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    image = Image.fromarray(colours)
+    image.info["icc_profile"] = bytes(profile).replace("sRGB".encode("utf-16-be"), "odd!".encode("utf-16-be"))
+    assert np.abs(to_rgb(image).astype(int) - colours[..., [1, 0, 2]]).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
+def test_an_animation_is_refused(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "white")]
+    path = _save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="3 frames"):
+        load(path, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_truncation_is_refused(tmp_path: Path, photo: RGB, suffix: str) -> None:
+    path = _save(tmp_path / f"a.{suffix}", Image.fromarray(photo[:64, :64]))
+    data = path.read_bytes()
+    for length in (1, 10, 30, len(data) // 2, len(data) * 3 // 4):
+        path.write_bytes(data[:length])
+        with pytest.raises(InputError, match="cannot read") as caught:
+            load(path, DEFAULT_LIMITS)
+        assert caught.value.exit_code == 3
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("data", [EPS, b"Dear reader", b"<svg/>", bytes(500)], ids=["EPS", "text", "SVG", "zeros"])
+def test_other_formats_are_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match="known image format"):
+        load(tmp_path / "a.png", DEFAULT_LIMITS)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(InputError, match="is empty"):
+        load(tmp_path / "a.png", DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("codec"), TypeError("none"), struct.error("short"), MemoryError()])
+def test_whatever_pillow_raises_becomes_an_input_error(
+    tmp_path: Path, colours: RGB, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Damaged AVIF gives RuntimeError, damaged TIFF gives TypeError."""
+    path = _save(tmp_path / "a.png", Image.fromarray(colours))
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(images.Image, "open", fail)
+    with pytest.raises(InputError, match="as an image"):
+        load(path, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("sides", [(60000, 60000), (8000, 8000), (65536, 1), (1, 65536)])
+def test_a_bomb_is_over_the_limit(tmp_path: Path, sides: tuple[int, int]) -> None:
+    (tmp_path / "a.png").write_bytes(_png(*sides, 8, 2, b""))
+    with pytest.raises(LimitError) as caught:
+        load(tmp_path / "a.png", DEFAULT_LIMITS)
+    assert caught.value.exit_code == 6
+
+
+def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(_png(60000, 60000, 8, 2, bytes(10**6)))
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom dlcodec.image import load\n"
+        "from dlcodec.limits import DEFAULT_LIMITS\n"
+        "from dlcodec.errors import LimitError\ntry:\n    load(Path(sys.argv[1]), DEFAULT_LIMITS)\n"
+        "except LimitError:\n    print('refused')\n"
+    )
+    most = 512 * 2**20
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+    command = [sys.executable, "-c", script, str(tmp_path / "a.png")]
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=60)
+    assert (result.stdout, result.stderr) == ("refused\n", "")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (63, 64), (64, 65), (128, 5)])
+def test_padding_repeats_the_last_row_and_column(height: int, width: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    padded = pad(rgb, 64)
+    assert padded.shape == (-(-height // 64) * 64, -(-width // 64) * 64, 3)
+    rows = np.minimum(np.arange(padded.shape[0]), height - 1)
+    columns = np.minimum(np.arange(padded.shape[1]), width - 1)
+    assert np.array_equal(padded, rgb[rows][:, columns])
+
+
+def test_the_png_holds_the_pixels(colours: RGB) -> None:
+    with Image.open(io.BytesIO(png_bytes(colours))) as image:
+        assert (image.format, image.mode) == ("PNG", "RGB")
+        assert np.array_equal(np.asarray(image), colours)
+
+
+def test_the_first_picture_of_a_phones_two_picture_jpeg_is_taken(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (20, 10), (200, 30, 40)), Image.new("RGB", (20, 10), (0, 0, 255))
+    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
+    assert load(tmp_path / "phone.jpg", DEFAULT_LIMITS)[5, 5, 0] > 180
