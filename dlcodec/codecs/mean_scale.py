@@ -67,8 +67,7 @@ class MeanScaleCodec:
             self.hyper_synthesis = HyperSynthesis(
                 layers, exact["exact.medians"], exact["exact.hinv"], exact["exact.thresholds"]
             )
-            with torch.device("meta"):
-                transforms = MeanScaleTransforms(params)
+            transforms = MeanScaleTransforms(params)
             state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables.", "train."))}
             transforms.load_state_dict(state, strict=True, assign=True)
         except (KeyError, RuntimeError, ValueError) as error:
