@@ -167,4 +167,5 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path, metadata)
+    path.chmod(0o644)
     return digest
