@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from dlcodec.errors import InputError, WeightsError
-from dlcodec.files import read_bounded
+from dlcodec.files import read_bounded, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
@@ -166,6 +166,5 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
         "digest": digest,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.numpy.save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path, metadata)
-    path.chmod(0o644)
+    write_atomically(path, safetensors.numpy.save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata))
     return digest
