@@ -40,7 +40,9 @@ def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) ->
         arrays[f"exact.h_s.{number}.weight"] = (weight * 2.0**shift).round().to(torch.int16).numpy()
         arrays[f"exact.h_s.{number}.bias"] = (bias * 2.0 ** (shift + ACTIVATION_BITS)).round().to(torch.int32).numpy()
     arrays["exact.medians"] = (medians.detach().double() * 2**LATENT_BITS).round().to(torch.int32).numpy()
-    arrays["exact.hinv"] = (network.hinv.detach().double().abs() * 2**GAIN_BITS).round().to(torch.int32).numpy()
+    arrays["exact.hinv"] = (
+        (network.hinv.detach().double().abs() * 2**GAIN_BITS).round().clamp_min(1).to(torch.int32).numpy()
+    )
     middle = np.sqrt(SCALES[: scales - 1] * SCALES[1:scales])
     arrays["exact.thresholds"] = np.rint(middle * 2**ACTIVATION_BITS).astype(np.int32)
     for name, tensor in network.state_dict().items():

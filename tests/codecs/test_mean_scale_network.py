@@ -60,3 +60,13 @@ def test_the_integer_hyper_synthesis_follows_the_floating_point_one() -> None:
         z_hat = (torch.from_numpy(symbols).float() + medians[:, None, None]) * network.hinv[1][:, None, None]
         expected = network.h_s(z_hat[None])[0].chunk(2)[1]
     assert np.abs(mu / 1024 - expected.numpy()).max() < 0.02 * expected.abs().max().item() + 0.01
+
+
+def test_a_dead_hyper_channel_keeps_a_gain_that_can_be_divided_by() -> None:
+    from dlcodec.training.export import quantise_network
+
+    network = make_network()
+    with torch.no_grad():
+        network.hinv[:, 3] = 0
+    _, arrays = quantise_network(network, torch.zeros(8), 32)
+    assert arrays["exact.hinv"].min() == 1
