@@ -1,4 +1,4 @@
-"""python -m dlcodec.training: train, validate and export a base codec."""
+"""python -m dlcodec.training: train, validate and export a base codec and its fusion network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
+from dlcodec.training.fusion_commands import app as fusion_app
 from dlcodec.training.loop import Budget, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableMeanScale
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
-app = typer.Typer(help="Train, validate and export base codecs.", add_completion=False, no_args_is_help=True)
+app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
+app.registered_commands += fusion_app.registered_commands
 Run = Annotated[Path, typer.Argument(help="Training checkpoint.")]
 
 

@@ -8,11 +8,14 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_optimizer import SOAP
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -111,3 +114,78 @@ class ProgressLine:
             self._last = now
             print(("\r\x1b[K" if self._terminal else "") + text, file=sys.stderr, end="" if self._terminal else "\n")
             sys.stderr.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisation:
+    """How a fusion stage is optimised: SOAP (arXiv:2409.11321) with a warm-up, a cosine and a moving average."""
+
+    learning_rate: float
+    final_learning_rate: float
+    warmup: int
+    clip: float
+    ema: float
+    budget: Budget
+
+
+def optimise(
+    module: nn.Module,
+    compute_loss: Callable[[], tuple[Tensor, Mapping[str, Tensor]]],
+    how: Optimisation,
+    output: Path,
+    recipe: Mapping[str, Any],
+    device: torch.device,
+    save_every: float,
+) -> None:
+    """Train ``module``; save it (``model.``), its moving average (``ema.``) and SOAP's state to ``output``.
+
+    Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
+    """
+    weights = [p for p in module.parameters() if p.requires_grad]
+    optimizer = SOAP(
+        weights, lr=how.learning_rate, betas=(0.95, 0.95), precondition_frequency=10, max_precondition_dim=520
+    )
+    average = MovingAverage(module, how.ema)
+    step, before = 0, 0.0
+    if output.exists():
+        module.load_state_dict(load_prefixed(output, "model."))
+        average.module.load_state_dict(load_prefixed(output, "ema."))
+        with safe_open(output, "pt") as handle:
+            metadata = handle.metadata()
+        restore_optimizer(optimizer, load_file(output), metadata["soap"])
+        state = json.loads(metadata["state"])
+        step, before = state["step"], state["seconds"]
+    line, smooth = ProgressLine(), dict[str, float]()
+    begun = last_save = time.monotonic()
+
+    def save() -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
+        tensors.update({f"ema.{name}": tensor for name, tensor in average.module.state_dict().items()})
+        soap, outline = flatten_optimizer(optimizer, "soap")
+        state = {"step": step, "seconds": before + time.monotonic() - begun, "device": str(device)}
+        texts = {"state": json.dumps(state), "recipe": json.dumps(recipe), "soap": outline}
+        save_atomically({**tensors, **soap}, output, texts)
+
+    while (progress := how.budget.progress(step, before + time.monotonic() - begun)) < 1:
+        rate = learning_rate(how.learning_rate, how.final_learning_rate, how.warmup, step, progress)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss, shown = compute_loss()
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
+        if torch.isfinite(norm):
+            optimizer.step()
+        average.update(module, step)
+        step += 1
+        for key, value in {"loss": loss, **shown, "norm": norm}.items():
+            number = float(value.detach())
+            smooth[key] = 0.98 * smooth.get(key, number) + 0.02 * number
+        spent = before + time.monotonic() - begun
+        left = spent * (1 - progress) / progress if progress else math.nan
+        text = " ".join(f"{key} {value:.4f}" for key, value in smooth.items())
+        line.show(f"step {step}  {text}  lr {rate:.1e}  {spent / step:.2f} s a step  {left / 60:.0f} min left")
+        if time.monotonic() - last_save > 60 * save_every:
+            save()
+            last_save = time.monotonic()
+    save()

@@ -1,0 +1,154 @@
+"""The fusion network D: two equal branches of time-aware residual blocks and windowed attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_FREQUENCIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiserParams:
+    """What fixes the shapes: M latent channels, width C, units a branch, attention heads, side of a window."""
+
+    M: int
+    C: int
+    units: int
+    heads: int
+    window: int
+
+
+class _ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each position: unlike group norm, blind to the rest of the image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        positions = x.permute(0, 2, 3, 1)
+        return F.layer_norm(positions, self.weight.shape, self.weight, self.bias, 1e-5).permute(0, 3, 1, 2)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+
+
+class ResBlock(nn.Module):
+    """Two 3 x 3 convolutions; the embedding of time and level scales and shifts between them."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _ChannelNorm(channels), _conv(channels, channels)
+        self.norm2, self.conv2 = _ChannelNorm(channels), _conv(channels, channels)
+        self.modulate = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """``x`` (B, C, h, w), ``embedding`` (B, E); the same shape as ``x``."""
+        scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, 1)
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.norm2(h) * (1 + scale) + shift
+        return x + self.conv2(F.silu(h))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside windows on a fixed grid: its cost is linear in the number of positions."""
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = _ChannelNorm(channels)
+        self.qkv, self.project = _conv(channels, 3 * channels, 1), _conv(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` (B, C, h, w), any h and w; positions beyond the image's edge are masked."""
+        B, C, h, w = x.shape
+        side = self.window
+        bottom, right = -h % side, -w % side
+        qkv = F.pad(self.qkv(self.norm(x)), (0, right, 0, bottom))
+        rows, columns = (h + bottom) // side, (w + right) // side
+        qkv = qkv.reshape(B, 3, self.heads, C // self.heads, rows, side, columns, side)
+        q, k, v = qkv.permute(1, 0, 4, 6, 2, 5, 7, 3).reshape(3, B * rows * columns, self.heads, side * side, -1)
+        mask = None
+        if bottom or right:
+            inside = F.pad(x.new_ones(h, w, dtype=torch.bool), (0, right, 0, bottom))
+            inside = inside.reshape(rows, side, columns, side).permute(0, 2, 1, 3).reshape(-1, 1, 1, side * side)
+            mask = inside.repeat(B, 1, 1, 1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = out.reshape(B, rows, columns, self.heads, side, side, C // self.heads).permute(0, 3, 6, 1, 4, 2, 5)
+        out = out.reshape(B, C, h + bottom, w + right)[:, :, :h, :w]
+        return x + self.project(out.contiguous(memory_format=torch.channels_last))
+
+
+class Unit(nn.Module):
+    """Two time-aware residual blocks and one attention block (the paper's figure 4)."""
+
+    def __init__(self, params: DenoiserParams, embedding: int) -> None:
+        super().__init__()
+        self.block1, self.block2 = ResBlock(params.C, embedding), ResBlock(params.C, embedding)
+        self.attention = WindowAttention(params.C, params.heads, params.window)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Shapes as in ResBlock."""
+        return self.attention(self.block2(self.block1(x, embedding), embedding))
+
+
+def _embedder(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+
+def _features(scalar: Tensor) -> Tensor:
+    """(B,) in [0, 1] -> (B, 16): cosines of pi k s."""
+    steps = torch.arange(_FREQUENCIES, device=scalar.device, dtype=scalar.dtype)
+    return (math.pi * scalar[:, None] * steps).cos()
+
+
+class Denoiser(nn.Module):
+    """``D(y_t, y_hat, t/T, q)``: predicts the clean transformed latent, as a change of ``y_hat``.
+
+    ::
+
+        y_hat -> stem -> unit -> unit -> ...           condition branch: once an image (knows the level, not the time)
+                          |c1     |c2
+        y_t  --> stem -> [+]unit [+]unit -> head -> + y_hat        once a step ([+]: concatenate, 1 x 1)
+
+    Latents are standardised, (B, M, h, w).
+    """
+
+    def __init__(self, params: DenoiserParams) -> None:
+        super().__init__()
+        self.params = params
+        C, width = params.C, params.C
+        self.level_embedding, self.time_embedding = _embedder(_FREQUENCIES, width), _embedder(2 * _FREQUENCIES, width)
+        self.condition_stem, self.stem = _conv(params.M, C), _conv(params.M, C)
+        self.condition_units = nn.ModuleList(Unit(params, width) for _ in range(params.units))
+        self.units = nn.ModuleList(Unit(params, width) for _ in range(params.units))
+        self.merge = nn.ModuleList(_conv(2 * C, C, 1) for _ in range(params.units))
+        self.norm, self.head = _ChannelNorm(C), _conv(C, params.M)
+        nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def condition(self, y_hat: Tensor, level: Tensor) -> list[Tensor]:
+        """What the second branch makes of ``y_hat`` at ``level`` (B,) in [0, 1]; one (B, C, h, w) a unit."""
+        embedding = self.level_embedding(_features(level).to(y_hat.dtype))
+        h = self.condition_stem(y_hat)
+        conditions = []
+        for unit in self.condition_units:
+            h = unit(h, embedding)
+            conditions.append(h)
+        return conditions
+
+    def forward(self, y_t: Tensor, y_hat: Tensor, conditions: list[Tensor], time: Tensor, level: Tensor) -> Tensor:
+        """``time`` = t/T (B,) in (0, 1]; the clean transformed latent, (B, M, h, w)."""
+        embedding = self.time_embedding(torch.cat([_features(time), _features(level)], 1).to(y_t.dtype))
+        h = self.stem(y_t)
+        for merge, unit, condition in zip(self.merge, self.units, conditions, strict=True):
+            h = unit(merge(torch.cat([h, condition], 1)), embedding)
+        return y_hat + self.head(F.silu(self.norm(h)))

@@ -1,0 +1,194 @@
+"""Stages 2 and 3: the auxiliary encoder, then the fusion network, beside a frozen base codec."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
+from dlcodec.fusion.schedule import CosineSchedule
+from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.frozen import FrozenBase
+from dlcodec.training.loop import Optimisation, load_prefixed, optimise
+from dlcodec.training.perceptual import PictureLoss, load_lpips
+
+Noised = Literal["decoded", "auxiliary", "nothing"]
+_DEVIATION_FLOOR = 0.1
+_STATISTICS_BATCHES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRecipe:
+    """Everything that decides the outcome of stages 2 and 3; it is written into their checkpoints.
+
+    ``perception`` and ``distortion`` weigh LPIPS and ln MSE, ``latent`` the distance to the auxiliary latent (lambda
+    of the paper's eq. 2). ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary
+    one, or nothing (its Variant-1: no diffusion).
+    """
+
+    data: tuple[str, ...]
+    batch: int
+    crop: int
+    seed: int
+    bf16: bool
+    compile: bool
+    perception: float
+    distortion: float
+    latent: float
+    noised: Noised
+    optimisation: Optimisation
+
+    def record(self, base: FrozenBase, **more: object) -> dict[str, object]:
+        """The recipe as JSON-ready metadata; data by file name only."""
+        return {**asdict(self), "data": [Path(p).name for p in self.data], "base": base.digest, **more}
+
+
+def _setting(
+    recipe: FusionRecipe, base: FrozenBase, metric: Path, device: torch.device
+) -> tuple[CropSampler, PictureLoss]:
+    torch.manual_seed(recipe.seed)
+    distortion_oriented = base.orientation == "distortion"
+    lpips = load_lpips(metric).to(device, memory_format=torch.channels_last) if distortion_oriented else None
+    if lpips is not None and recipe.compile:
+        lpips.compile()
+    loss = PictureLoss(lpips, recipe.perception if distortion_oriented else 0.0, recipe.distortion)
+    tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
+    return CropSampler(tiles, recipe.batch, recipe.crop, device, recipe.seed), loss
+
+
+def _batches(sampler: CropSampler, device: torch.device) -> Iterator[Tensor]:
+    while True:
+        yield sampler.batch().to(device).contiguous(memory_format=torch.channels_last)
+
+
+def train_auxiliary(
+    recipe: FusionRecipe, base: FrozenBase, metric: Path, output: Path, device: torch.device, save_every: float
+) -> None:
+    """Stage 2: ``g_a'`` starts as ``g_a``; ``min LPIPS(x, g_s(g_a'(x)))`` and a little distortion, unquantised.
+
+    For a base oriented towards perception the distortion term is all there is.
+    """
+    sampler, picture_loss = _setting(recipe, base, metric, device)
+    encoder = copy.deepcopy(base.g_a).requires_grad_(True).train()
+    run = copy.copy(encoder)  # the moving average cannot copy a module that is compiled itself
+    if recipe.compile:
+        run.compile()
+    images = _batches(sampler, device)
+
+    def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
+        x = next(images)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+            y = run(x)
+            loss, lpips, log_mse = picture_loss(x, base.synthesise(y))
+        return loss, {"lpips": lpips, "dB": -4.3429 * log_mse}
+
+    optimise(encoder, compute_loss, recipe.optimisation, output, recipe.record(base), device, save_every)
+
+
+def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
+    """The moving average of a stage-2 checkpoint, frozen."""
+    encoder = copy.deepcopy(base.g_a)
+    encoder.load_state_dict(load_prefixed(path, "ema."))
+    return encoder.requires_grad_(False).eval()
+
+
+class TrainableFusion(nn.Module):
+    """The denoiser with the standardisation of its latents; as it is exported."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, params: DenoiserParams) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(params)
+        self.register_buffer("mean", torch.zeros(params.M))
+        self.register_buffer("deviation", torch.ones(params.M))
+
+    def standardise(self, y: Tensor) -> Tensor:
+        """A raw latent (B, M, h, w) per channel to mean 0 and deviation 1 (or less: the deviation has a floor)."""
+        return (y - self.mean[:, None, None]) / self.deviation[:, None, None]
+
+    def restore(self, y: Tensor) -> Tensor:
+        """The inverse of ``standardise``."""
+        return y * self.deviation[:, None, None] + self.mean[:, None, None]
+
+    def forward(self, y_t: Tensor, y_hat: Tensor, time: Tensor, level: Tensor) -> Tensor:
+        """Both branches at once; arguments as in Denoiser."""
+        out: Tensor = self.denoiser(y_t, y_hat, self.denoiser.condition(y_hat, level), time, level)
+        return out
+
+    @torch.no_grad()
+    def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:
+        """Measure mean and deviation of decoded latents at random levels; near-constant channels get a floor."""
+        total = square = torch.zeros_like(self.mean)
+        for _ in range(_STATISTICS_BATCHES):
+            x = next(images)
+            y_hat = base.decode(base.analyse(x), torch.rand(len(x), device=x.device) * (base.levels - 1))
+            total, square = total + y_hat.mean((0, 2, 3)), square + y_hat.square().mean((0, 2, 3))
+        mean = total / _STATISTICS_BATCHES
+        deviation = (square / _STATISTICS_BATCHES - mean.square()).clamp_min(0).sqrt()
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation.clamp_min(_DEVIATION_FLOOR * deviation.median()))
+
+
+def train_fusion(
+    recipe: FusionRecipe,
+    base: FrozenBase,
+    auxiliary: Path | None,
+    start: Path | None,
+    params: DenoiserParams,
+    schedule: CosineSchedule,
+    metric: Path,
+    output: Path,
+    device: torch.device,
+    save_every: float,
+) -> None:
+    """Stage 3 (eq. 2): ``min lambda ||y_bar - D||^2 + L(x, g_s(D))`` at random times and real-valued levels.
+
+    ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
+    """
+    sampler, picture_loss = _setting(recipe, base, metric, device)
+    images = _batches(sampler, device)
+    encoder = load_auxiliary(auxiliary, base) if auxiliary else None
+    fusion = TrainableFusion(params).to(device, memory_format=torch.channels_last).train()
+    if start is not None and not output.exists():
+        fusion.load_state_dict(load_prefixed(start, "ema."))
+    elif not output.exists():
+        fusion.fit(base, images)
+    run = copy.copy(fusion)  # as in train_auxiliary
+    if recipe.compile:
+        base.g_a.compile()
+        run.compile()
+        if encoder is not None:
+            encoder.compile()
+
+    def noised(y: Tensor, time: Tensor) -> Tensor:
+        if recipe.noised == "nothing":
+            return torch.zeros_like(y)
+        alpha = schedule.alpha_of(time)[:, None, None, None]
+        return alpha.sqrt() * y + (1 - alpha).sqrt() * torch.randn_like(y)
+
+    def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
+        x = next(images)
+        level = torch.rand(len(x), device=device) * (base.levels - 1)
+        time = 1 - torch.rand(len(x), device=device)
+        y_hat = fusion.standardise(base.decode(base.analyse(x), level))
+        y_bar = y_hat
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+            if encoder is not None:
+                with torch.no_grad():
+                    y_bar = fusion.standardise(encoder(x).float())
+            y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
+            clean = run(y_t, y_hat, time, level / (base.levels - 1)).float()
+            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean)))
+        latent = (y_bar - clean).square().mean()
+        return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}
+
+    record = recipe.record(base, params=asdict(params), schedule={"kind": "cosine", **asdict(schedule)})
+    optimise(fusion, compute_loss, recipe.optimisation, output, record, device, save_every)

@@ -1,0 +1,50 @@
+"""What a decoded picture is judged by while fusion is trained; it follows the base codec's orientation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+_SHIFT = 4
+
+
+def load_lpips(weights: Path) -> nn.Module:
+    """LPIPS-alex v0.1 (Zhang et al. 2018) from a local safetensors file of the ``lpips`` package's state dict.
+
+    Raises FileNotFoundError, and RuntimeError when the file is of another backbone.
+    """
+    import lpips
+
+    metric: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    metric.load_state_dict(load_file(weights))
+    network: nn.Module = metric.eval().requires_grad_(False)
+    return network
+
+
+class PictureLoss(nn.Module):
+    """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat)``, a mean over the batch.
+
+    The logarithm makes a decibel cost the same at every rate. A base codec oriented towards distortion is pulled
+    towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are shifted together
+    by up to 3 pixels before LPIPS sees them, else the decoder could hide a pattern from its stride of 4.
+    """
+
+    def __init__(self, metric: nn.Module | None, perception: float, distortion: float) -> None:
+        super().__init__()
+        self.metric = metric
+        self.perception, self.distortion = perception, distortion
+
+    def forward(self, x: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``x`` and ``x_hat`` (B, 3, H, W) in [0, 1]; the loss, LPIPS and ln MSE, each a scalar."""
+        log_mse = (x - x_hat).square().mean((1, 2, 3)).log().mean()
+        lpips = log_mse.new_zeros(())
+        if self.metric is not None and self.perception:
+            top, left = (int(torch.randint(_SHIFT, ())) for _ in range(2))
+            bottom, right = (side - _SHIFT + start for side, start in zip(x.shape[2:], (top, left), strict=True))
+            a, b = (picture[:, :, top:bottom, left:right] * 2 - 1 for picture in (x, x_hat))
+            lpips = self.metric(b, a).mean()
+        return self.perception * lpips + self.distortion * log_mse, lpips, log_mse
