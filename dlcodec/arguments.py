@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import UsageError
+
+MOST_STEPS = 50
 
 
 def check_level(level: float, levels: int) -> None:
@@ -14,8 +16,14 @@ def check_level(level: float, levels: int) -> None:
 
 
 def check_tau(tau: float) -> None:
-    """Raise UsageError unless ``tau`` is in [0, 1], and WeightsError unless it is 1, since no fusion weights exist."""
+    """Raise UsageError unless ``tau`` is in [0, 1]."""
     if not (math.isfinite(tau) and 0 <= tau <= 1):
         raise UsageError(f"tau {tau} is outside 0 to 1")
-    if tau != 1:
-        raise WeightsError(f"tau {tau} needs fusion weights, and none are installed; use --tau 1")
+
+
+def check_sampling(steps: int | None, seed: int) -> None:
+    """Raise UsageError unless ``steps`` is None or in [1, 50] and ``seed`` fits 64 bits."""
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise UsageError(f"steps {steps} is outside 1 to {MOST_STEPS}")
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"seed {seed} is outside 0 to 2^64 - 1")

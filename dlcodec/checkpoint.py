@@ -85,7 +85,8 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         config = json.loads(meta["config"])
         if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
             raise ValueError
-        if not (isinstance(config.get("lambdas"), list) and isinstance(config.get("default_level"), int | float)):
+        is_base = isinstance(config.get("lambdas"), list) and isinstance(config.get("default_level"), int | float)
+        if not is_base and not isinstance(config.get("base"), str):
             raise ValueError
         return Checkpoint(path, meta["family"], config, meta["digest"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -152,6 +153,21 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
     raise WeightsError(
         f"the file needs {family} weights {short_digest.hex()}, but those installed are {', '.join(others)}; "
         "put the right ones under DLCODEC_WEIGHTS"
+    )
+
+
+def find_fusion(base: Checkpoint) -> Checkpoint:
+    """The fusion checkpoint that was trained beside ``base``; raises WeightsError when there is none."""
+    others = 0
+    for folder in weight_folders():
+        for path in sorted((folder / base.family).glob("fusion*.safetensors")):
+            checkpoint = read_metadata(path)
+            if checkpoint.config.get("base") == base.digest:
+                return checkpoint
+            others += 1
+    have = "those installed belong to another base" if others else "none are installed"
+    raise WeightsError(
+        f"tau below 1 needs fusion weights for the {base.family} base {base.short_digest.hex()}, and {have}; use tau 1"
     )
 
 

@@ -15,6 +15,7 @@ CODER_RANGE_32_64 = 1
 SECTION_LATENTS = 1
 _ANCILLARY = 0x80
 _CRITICAL_FLAGS = 0xF0
+TAU_STEPS = 254
 _NO_TAU_HINT = 0xFF
 _MOST_SECTIONS = 64
 _FIXED = struct.Struct("<BBBBBHB8sI")
@@ -39,6 +40,11 @@ class Header:
     tau_hint: int | None
     model_digest: bytes
     latent_digest: int
+
+    @property
+    def default_tau(self) -> float:
+        """The tau to decode with when nobody says another: the hint, else 0."""
+        return 0.0 if self.tau_hint is None else self.tau_hint / TAU_STEPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def describe(data: bytes) -> Info:
         width=header.width,
         height=header.height,
         level=header.level / 256,
-        tau_hint=None if header.tau_hint is None else header.tau_hint / 254,
+        tau_hint=None if header.tau_hint is None else header.tau_hint / container.TAU_STEPS,
         file_bytes=len(data),
         payload_bytes=len(file.payload),
         bits_per_pixel=8 * len(data) / (header.width * header.height),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import codecs, container
-from dlcodec.arguments import check_level, check_tau
+from dlcodec.arguments import check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingStep, CodingSteps, Integers
 from dlcodec.entropy.coder import Decoder, Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, LatentMismatchError, UsageError, WeightsError
+from dlcodec.fusion.fuse import Fusion, Precision, choose_dtype
+from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 
@@ -52,6 +56,26 @@ def load_codec(found: Checkpoint, device: torch.device) -> Codec:
     return _load_codec(found.family, str(found.path), found.digest, device)
 
 
+@lru_cache(maxsize=4)
+def _load_fusion(path: str, digest: str, device: torch.device, dtype: torch.dtype) -> Fusion:
+    found = checkpoints.read_metadata(Path(path))
+    if found.digest != digest:
+        raise WeightsError(f"{path} changed while it was read")
+    tensors = {name: torch.from_numpy(array) for name, array in checkpoints.load_arrays(found).items()}
+    try:
+        return Fusion(found.config, tensors, device, dtype)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not fit a fusion network: {error}") from error
+
+
+def load_fusion(base: Checkpoint, device: torch.device, precision: Precision) -> Fusion:
+    """The fusion network of a base checkpoint, verified; kept for the next call. Raises UsageError, WeightsError."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"precision {precision!r} is none of auto, fp32, bf16")
+    found = checkpoints.find_fusion(base)
+    return _load_fusion(str(found.path), found.digest, device, choose_dtype(precision, device))
+
+
 def run_steps(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> tuple[Integers, int]:
     """Drive a codec's coding steps in either direction; returns the latent and the digest of all decoded integers."""
     digest = 0
@@ -74,13 +98,21 @@ def quantise_level(level: float, levels: int) -> int:
 
 
 def encode_image(
-    rgb: RGB, level: float | None = None, device: Device = "auto", limits: Limits = DEFAULT_LIMITS
+    rgb: RGB,
+    level: float | None = None,
+    device: Device = "auto",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    tau_hint: float | None = None,
 ) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
+    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
     Raises LimitError, UsageError, WeightsError.
     """
+    if tau_hint is not None:
+        check_tau(tau_hint)
     height, width = rgb.shape[:2]
     limits.check_size(width, height)
     found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
@@ -100,7 +132,8 @@ def encode_image(
 
     steps = codec.coding_steps(padded.shape[0], padded.shape[1], steps_of_level, latents)
     _, digest = run_steps(steps, code)
-    header = container.Header(found.family, width, height, steps_of_level, None, found.short_digest, digest)
+    hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
+    header = container.Header(found.family, width, height, steps_of_level, hint, found.short_digest, digest)
     return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()),))
 
 
@@ -120,18 +153,64 @@ def decode_latent(file: container.Container, codec: Codec) -> Integers:
     return latent
 
 
-def decode_image(data: bytes, tau: float = 1.0, device: Device = "auto", limits: Limits = DEFAULT_LIMITS) -> RGB:
-    """Decompress the bytes of a .dlc file into (H, W, 3) uint8 sRGB.
+def _pixels(image: Tensor, header: container.Header) -> RGB:
+    pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
+
+def decode_images(
+    data: bytes,
+    taus: Sequence[float],
+    device: Device = "auto",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: Precision = "auto",
+    after_step: Callable[[], None] | None = None,
+) -> Iterator[RGB]:
+    """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
+
+    ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
+    takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network alone;
+    ``after_step`` is called after each step. Nothing is decoded before the first image is asked for.
     Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
     """
     file = container.unpack(data, limits)
-    check_tau(tau)
+    for tau in taus:
+        check_tau(tau)
+    check_sampling(steps, seed)
     header = file.header
     found = checkpoints.find(header.family, header.model_digest)
     if header.level > (found.levels - 1) * LEVEL_STEPS:
         raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
-    codec = load_codec(found, choose_device(device))
-    image = codec.synthesise(decode_latent(file, codec), header.level)
-    pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
-    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    where = choose_device(device)
+    fusion = None if all(tau == 1 for tau in taus) else load_fusion(found, where, precision)
+    codec = load_codec(found, where)
+    y_hat = codec.to_float(decode_latent(file, codec), header.level)
+    latents = repeat(y_hat, len(taus))
+    if fusion is not None:
+        noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
+        level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
+        latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
+    for latent in latents:
+        yield _pixels(codec.synthesise(latent), header)
+
+
+def decode_image(
+    data: bytes,
+    tau: float | None = None,
+    device: Device = "auto",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: Precision = "auto",
+) -> RGB:
+    """Decompress the bytes of a .dlc file into (H, W, 3) uint8 sRGB.
+
+    Without ``tau`` the file's hint decides, or 0 where it has none. Otherwise as ``decode_images``.
+    """
+    if tau is None:
+        tau = container.unpack(data, limits).header.default_tau
+    return next(decode_images(data, (tau,), device, limits, steps=steps, seed=seed, precision=precision))

@@ -58,5 +58,8 @@ class Codec(Protocol):
         ``level`` is in steps of 1/256.
         """
 
-    def synthesise(self, latent: Integers, level: int) -> Tensor:
-        """The image (1, 3, H, W), nominally in [0, 1], of a latent that ``coding_steps`` returned."""
+    def to_float(self, latent: Integers, level: int) -> Tensor:
+        """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
+
+    def synthesise(self, y_hat: Tensor) -> Tensor:
+        """The image (1, 3, H, W), nominally in [0, 1], of a latent."""

@@ -111,10 +111,13 @@ class MeanScaleCodec:
         return y_symbols.clip(-_LARGEST, _LARGEST) * _UNIT + mu
 
     @torch.inference_mode()
-    def synthesise(self, latent: Integers, level: int) -> Tensor:
-        """The image (1, 3, H, W) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
-        net = self._transforms
+    def to_float(self, latent: Integers, level: int) -> Tensor:
+        """``y_hat`` (1, M, h, w) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
         y_hat = (torch.from_numpy(latent)[None].to(self._device).double() / _UNIT).float()
-        y_hat = (y_hat * level_gain(net.inv_gain, level / LEVEL_STEPS)).contiguous(memory_format=torch.channels_last)
-        image: Tensor = net.g_s(y_hat)
+        return y_hat * level_gain(self._transforms.inv_gain, level / LEVEL_STEPS)
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor) -> Tensor:
+        """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32."""
+        image: Tensor = self._transforms.g_s(y_hat.contiguous(memory_format=torch.channels_last))
         return image

@@ -66,12 +66,12 @@ def time_stages(rgb: RGB, level: float, repeats: int) -> Timings:
         for step in steps:
             decoder.decode(step.index.ravel())
 
-    latent = decode_latent(file, codec)
+    y_hat = codec.to_float(decode_latent(file, codec), q)
     return {
         "encode": _median(lambda: encode_image(rgb, level, "cpu"), repeats),
         "decode": _median(lambda: decode_image(data, 1.0, "cpu"), repeats),
         "analysis transforms": _median(lambda: codec.analyse(x, q), repeats),
-        "synthesis transform": _median(lambda: codec.synthesise(latent, q), repeats),
+        "synthesis transform": _median(lambda: codec.synthesise(y_hat), repeats),
         "exact hyper-synthesis": _median(lambda: codec.hyper_synthesis(latents.z_symbols, q), repeats),
         f"range encode ({sum(step.index.size for step in steps)} symbols)": _median(code, repeats),
         "range decode": _median(uncode, repeats),

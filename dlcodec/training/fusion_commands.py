@@ -103,9 +103,7 @@ def fusion(
     where = torch.device(device)
     optimisation = _optimisation(learning_rate, 50, steps, minutes)
     names = tuple(map(str, data))
-    recipe = FusionRecipe(
-        names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, noised.value, optimisation
-    )
+    recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, noised.value, optimisation)
     frozen = FrozenBase(base, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
