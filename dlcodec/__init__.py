@@ -1,7 +1,7 @@
 """dlcodec: a neural image codec with a bit-exact entropy layer.
 
     data = dlcodec.encode(Image.open("photo.png"), level=5)
-    picture = dlcodec.decode(data, tau=1)
+    picture = dlcodec.decode(data, tau=0.3)
 
 Importing this package does not import torch; the first encode or decode does.
 """
@@ -28,12 +28,14 @@ def encode(
     image: Image.Image | npt.NDArray[np.uint8] | str | Path,
     *,
     level: float | None = None,
+    tau_hint: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> bytes:
     """Compress an image into the bytes of a .dlc file.
 
     ``image`` is a Pillow image, an (H, W, 3) uint8 sRGB array, or the path of an image file. ``level`` is the rate,
     real, from 0 (smallest file) to 7; None takes the model's default.
+    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
     import numpy as np
@@ -51,13 +53,23 @@ def encode(
         rgb = image
     else:
         rgb = images.to_rgb(image)
-    return encode_image(rgb, level, device)
+    return encode_image(rgb, level, device, tau_hint=tau_hint)
 
 
-def decode(data: bytes, *, tau: float = 1.0, device: Literal["auto", "cpu", "cuda"] = "auto") -> Image.Image:
+def decode(
+    data: bytes,
+    *,
+    tau: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Image.Image:
     """Decompress the bytes of a .dlc file into an RGB Pillow image.
 
-    ``tau`` in [0, 1]: 1 is the base codec. Other values need fusion weights.
+    ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
+    has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
+    ``precision`` is that of the fusion network, ``auto`` takes bfloat16 where the device has it.
     Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
@@ -65,7 +77,7 @@ def decode(data: bytes, *, tau: float = 1.0, device: Literal["auto", "cpu", "cud
 
     from dlcodec.pipeline import decode_image
 
-    return Image.fromarray(decode_image(data, tau, device))
+    return Image.fromarray(decode_image(data, tau, device, steps=steps, seed=seed, precision=precision))
 
 
 def read_info(data: bytes) -> Info:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class PrecisionName(StrEnum):
+    """The number type of the fusion network."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 class DeviceName(StrEnum):
@@ -93,16 +103,21 @@ def encode(
             show_default="5",
         ),
     ] = None,
+    tau_hint: Annotated[
+        float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
+    ] = None,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
     """Compress an image into a .dlc file."""
     from dlcodec import checkpoint
-    from dlcodec.arguments import check_level
+    from dlcodec.arguments import check_level, check_tau
     from dlcodec.files import refuse_existing, write_atomically
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
 
+    if tau_hint is not None:
+        check_tau(tau_hint)
     refuse_existing(output, force=force)
     found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
     if level is not None:
@@ -110,43 +125,108 @@ def encode(
     rgb = load(source, DEFAULT_LIMITS)
     from dlcodec.pipeline import encode_image
 
-    data = encode_image(rgb, level, device.value)
+    data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
     write_atomically(output, data)
     height, width = rgb.shape[:2]
     _say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
 
 
+def _parse_taus(text: str) -> list[float]:
+    from dlcodec.arguments import check_tau
+
+    try:
+        taus = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"tau {text!r} is not a number, or several separated by commas") from None
+    for tau in taus:
+        check_tau(tau)
+    return taus
+
+
+def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
+    if pattern.suffix.lower() != ".png":
+        raise UsageError(f"the output must be a .png file, not {pattern.name}")
+    outputs = [Path(str(pattern).replace("{tau}", f"{tau:g}")) for tau in taus]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError("several taus need an output name with {tau} in it, such as out-{tau}.png, and no tau twice")
+    return outputs
+
+
+def _step_counter(total: int) -> Callable[[], None]:
+    """Counts the sampler's steps on a terminal, once they have taken a second."""
+    begun, done = time.monotonic(), 0
+
+    def after_step() -> None:
+        nonlocal done
+        done += 1
+        if sys.stderr and sys.stderr.isatty() and time.monotonic() - begun > 1:
+            print(f"\rfusion: step {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return after_step
+
+
 @app.command()
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN.dlc", help="The file to decompress.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.png", help="The PNG file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.png", help="The PNG file to write; {tau} stands for tau.")
+    ],
     tau: Annotated[
-        float,
-        typer.Option(metavar="TAU", help="0 (realism) to 1 (fidelity: the base codec); below 1 needs fusion weights."),
-    ] = 1.0,
+        str | None,
+        typer.Option(
+            metavar="TAU[,TAU...]",
+            help="0 (realism) to 1 (fidelity: the base codec bit for bit), or several.",
+            show_default="the file's hint, else 0",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="Of the fusion network; auto takes bf16 where the device has it.")
+    ] = PrecisionName.auto,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
-    """Decompress a .dlc file into a PNG image."""
+    """Decompress a .dlc file into PNG images, between fidelity (tau 1) and realism (tau 0)."""
     from dlcodec import container
-    from dlcodec.arguments import check_tau
+    from dlcodec.arguments import check_sampling
     from dlcodec.files import read_bounded, refuse_existing, write_atomically
     from dlcodec.limits import DEFAULT_LIMITS
 
-    if output.suffix.lower() != ".png":
-        raise UsageError(f"the output must be a .png file, not {output.name}")
-    check_tau(tau)
-    refuse_existing(output, force=force)
+    taus = None if tau is None else _parse_taus(tau)
+    check_sampling(steps, seed)
+    if taus is not None:
+        for path in _name_outputs(output, taus):
+            refuse_existing(path, force=force)
     data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
-    file = container.unpack(data, DEFAULT_LIMITS)
+    header = container.unpack(data, DEFAULT_LIMITS).header
+    if taus is None:
+        taus = [header.default_tau]
+    outputs = _name_outputs(output, taus)
+    for path in outputs:
+        refuse_existing(path, force=force)
     from dlcodec import checkpoint
 
-    checkpoint.find(file.header.family, file.header.model_digest)
+    base = checkpoint.find(header.family, header.model_digest)
+    fused = sum(value != 1 for value in taus)
+    total = fused * (steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
     from dlcodec.image import png_bytes
-    from dlcodec.pipeline import decode_image
+    from dlcodec.pipeline import decode_images
 
-    write_atomically(output, png_bytes(decode_image(data, tau, device.value)))
-    _say(f"{output}: {file.header.width} x {file.header.height} pixels, tau {tau:g}")
+    images = decode_images(
+        data,
+        taus,
+        device.value,
+        steps=steps,
+        seed=seed,
+        precision=precision.value,
+        after_step=_step_counter(total),
+    )
+    for path, value, pixels in zip(outputs, taus, images, strict=True):
+        write_atomically(path, png_bytes(pixels))
+        _say(f"{path}: {header.width} x {header.height} pixels, tau {value:g}")
 
 
 def _line(key: str, value: Any) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
-from tests.tiny import write_checkpoint
+from tests.tiny import write_checkpoint, write_fusion
 
 ROOT = Path(__file__).resolve().parent.parent
 RGB = npt.NDArray[np.uint8]
@@ -16,9 +17,10 @@ RGB = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder that holds a tiny codec."""
+    """A weights folder that holds a tiny codec and its fusion network."""
     folder = tmp_path_factory.mktemp("weights")
     write_checkpoint(folder)
+    write_fusion(folder)
     return folder
 
 
@@ -27,6 +29,16 @@ def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Encode and decode with the tiny codec; the path of its checkpoint."""
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tiny_folder))
     return tiny_folder / "mean-scale" / "base.safetensors"
+
+
+@pytest.fixture
+def without_fusion(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As ``tiny``, but no fusion network lies beside it."""
+    path = tmp_path / "bare" / "mean-scale" / "base.safetensors"
+    path.parent.mkdir(parents=True)
+    shutil.copy(tiny, path)
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "bare"))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_a_tau_outside_its_range_is_code_2(folder: Path, fails: Callable[..., st
     assert "outside 0 to 1" in fails(2, "decode", folder / "good.dlc", "-o", folder / "a.png", f"--tau={tau}")
 
 
-def test_a_tau_below_1_needs_fusion_weights(folder: Path, fails: Callable[..., str]) -> None:
+def test_a_tau_below_1_needs_fusion_weights(folder: Path, without_fusion: Path, fails: Callable[..., str]) -> None:
     assert "needs fusion weights" in fails(7, "decode", folder / "good.dlc", "-o", folder / "a.png", "--tau", "0.5")
 
 

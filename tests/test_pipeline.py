@@ -97,9 +97,10 @@ def test_tau_outside_zero_to_one_is_refused(tiny_file: bytes, tau: float) -> Non
         decode_image(tiny_file, tau)
 
 
-def test_tau_below_one_needs_fusion_weights(tiny_file: bytes) -> None:
-    with pytest.raises(WeightsError, match="fusion"):
+def test_tau_below_one_needs_fusion_weights(tiny_file: bytes, without_fusion: Path) -> None:
+    with pytest.raises(WeightsError, match="none are installed"):
         decode_image(tiny_file, 0.5)
+    assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
 
 
 def test_images_over_the_limits_are_refused(tiny: Path, photo: RGB) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 
 from dlcodec import checkpoint
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
-from dlcodec.training.export import export_base
+from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
+from dlcodec.training.export import export_base, fusion_parts
 
 
 def make_network(seed: int = 0, levels: int = 3) -> MeanScaleNetwork:
@@ -37,5 +39,28 @@ def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3) -> Path:
         make_network(seed, levels), torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, 1.0, tiles, scales=32
     )
     path = folder / "mean-scale" / "base.safetensors"
+    checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
+    return path
+
+
+PARAMS = DenoiserParams(M=12, C=16, units=2, heads=2, window=8)
+SCHEDULE = {"kind": "cosine", "offset": 0.008, "minimum": 1e-4}
+
+
+def make_denoiser(seed: int = 0) -> Denoiser:
+    """A random fusion network that changes its latent visibly, and that depends on its noise."""
+    torch.manual_seed(seed)
+    denoiser = Denoiser(PARAMS).eval().requires_grad_(False)
+    denoiser.head.weight.normal_(0, 0.05)
+    return denoiser
+
+
+def write_fusion(folder: Path, seed: int = 0) -> Path:
+    """Export a tiny fusion network as ``folder/mean-scale/fusion.safetensors``, tied to the base that lies there."""
+    base = checkpoint.read_metadata(folder / "mean-scale" / "base.safetensors")
+    tensors = {f"denoiser.{name}": tensor for name, tensor in make_denoiser(seed).state_dict().items()}
+    tensors |= {"mean": torch.linspace(-0.1, 0.1, 12), "deviation": torch.linspace(0.05, 0.2, 12)}
+    config, arrays = fusion_parts(tensors, base.digest, asdict(PARAMS), SCHEDULE, 10)
+    path = folder / "mean-scale" / "fusion.safetensors"
     checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
     return path

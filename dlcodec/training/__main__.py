@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
-from dlcodec.training.loop import Budget, load_prefixed
+from dlcodec.training.loop import Budget, current_commit, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableMeanScale
 
@@ -29,11 +28,6 @@ LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
 app.registered_commands += fusion_app.registered_commands
 Run = Annotated[Path, typer.Argument(help="Training checkpoint.")]
-
-
-def _commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
 
 
 @app.command()
@@ -161,7 +155,7 @@ def export(
     arrays.update(
         {f"train.entropy_bottleneck.{n}": t.numpy() for n, t in bottleneck.state_dict().items() if n[0] != "_"}
     )
-    digest = checkpoint.save(output, "mean-scale", config, arrays, {**record, "commit": _commit()})
+    digest = checkpoint.save(output, "mean-scale", config, arrays, {**record, "commit": current_commit()})
     print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
 
 

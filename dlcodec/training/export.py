@@ -162,3 +162,16 @@ def export_base(
     priors = [*hyper_priors(hyper_likelihoods), *scale_priors(scales)]
     first = MeanScaleCodec(config, {**arrays, **table_arrays(tables_from(priors))}, torch.device("cpu"))
     return config, {**arrays, **table_arrays(fit_tables(first, priors, images, seed=0))}
+
+
+def fusion_parts(
+    tensors: Mapping[str, Tensor],
+    base: str,
+    params: Mapping[str, int],
+    schedule: Mapping[str, Any],
+    steps: int,
+) -> tuple[dict[str, Any], Arrays]:
+    """The config and arrays of a fusion checkpoint: the denoiser in float16, ``mean`` and ``deviation`` in float32."""
+    config = {"base": base, "denoiser": dict(params), "schedule": dict(schedule), "steps": steps}
+    arrays = {n: (t.half() if n.startswith("denoiser.") else t.float()).numpy() for n, t in tensors.items()}
+    return config, arrays

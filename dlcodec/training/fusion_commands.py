@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from safetensors import safe_open
+from torch import Tensor
 
+from dlcodec import checkpoint
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
+from dlcodec.image import load
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_stages import FusionRecipe, train_auxiliary, train_fusion
-from dlcodec.training.loop import Budget, Optimisation
+from dlcodec.training.fusion_stages import (
+    FusionRecipe,
+    TrainableFusion,
+    load_auxiliary,
+    train_auxiliary,
+    train_fusion,
+)
+from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
+from dlcodec.training.perceptual import load_lpips
 
 app = typer.Typer(add_completion=False)
 Output = Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")]
@@ -108,3 +123,77 @@ def fusion(
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
     train_fusion(recipe, frozen, auxiliary, start, params, schedule, lpips, output, where, save_every)
+
+
+@app.command()
+@torch.no_grad()
+def validate_fusion(
+    run: Annotated[Path, typer.Argument(help="Training checkpoint of stage 2 or 3.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+    base: Base,
+    lpips: Lpips,
+    levels: Annotated[str, typer.Option("-q", help="Rate levels, separated by commas.")] = "1,3,5",
+    most: Annotated[int, typer.Option(help="Use at most this many images.")] = 24,
+) -> None:
+    """PSNR and LPIPS of the floating-point networks: stage 2's upper bound, or stage 3 in one step of its sampler."""
+    cpu = torch.device("cpu")
+    frozen = FrozenBase(base, cpu, bf16=False, compile_=False)
+    metric = load_lpips(lpips)
+    with safe_open(run, "pt") as handle:
+        metadata = handle.metadata()
+        is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118
+    print("step", json.loads(metadata["state"])["step"])
+    pictures = []
+    for path in sorted(images.iterdir())[:most]:
+        rgb = torch.from_numpy(load(path, DEFAULT_LIMITS)).permute(2, 0, 1)[None].float() / 255
+        pictures.append(rgb[:, :, : rgb.shape[2] // 64 * 64, : rgb.shape[3] // 64 * 64])
+
+    def show(name: str, decode: Callable[[Tensor], Tensor]) -> None:
+        rows = []
+        for x in pictures:
+            x_hat = decode(x).clamp(0, 1)
+            psnr = -10 * (x - x_hat).square().mean().log10()
+            rows.append([psnr.item(), metric(x * 2 - 1, x_hat * 2 - 1).item()])
+        psnr, distance = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        print(f"{name:<18} PSNR {psnr:7.3f}   LPIPS {distance:.4f}", flush=True)
+
+    if not is_fusion:
+        encoder = load_auxiliary(run, frozen)
+        show("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.analyse(x)))
+        show("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
+        return
+    trained = TrainableFusion(DenoiserParams(**json.loads(metadata["recipe"])["params"]))
+    trained.load_state_dict(load_prefixed(run, "ema."))
+    torch.manual_seed(0)
+    for q in map(float, levels.split(",")):
+        level, one = torch.tensor([q]), torch.ones(1)
+
+        def transform(x: Tensor, level: Tensor = level, one: Tensor = one) -> Tensor:
+            y_hat = trained.standardise(frozen.decode(frozen.analyse(x), level))
+            clean = trained(torch.randn_like(y_hat), y_hat, one, level / (frozen.levels - 1))
+            return frozen.synthesise(trained.restore(clean))
+
+        show(f"level {q:g}, tau 1", lambda x, q=level: frozen.synthesise(frozen.decode(frozen.analyse(x), q)))
+        show(f"level {q:g}, tau 0", transform)
+
+
+@app.command()
+def export_fusion(
+    run: Annotated[Path, typer.Argument(help="Training checkpoint of stage 3.")],
+    output: Annotated[Path, typer.Argument(help="Checkpoint to write, as weights/mean-scale/fusion.safetensors.")],
+    base: Base,
+    steps: Annotated[int, typer.Option(help="Default steps of the sampler.")] = 10,
+) -> None:
+    """Write the fusion checkpoint that ships: the moving average in float16, tied to its base by digest."""
+    found = checkpoint.read_metadata(base)
+    with safe_open(run, "pt") as handle:
+        metadata = handle.metadata()
+    recipe = json.loads(metadata["recipe"])
+    if recipe["base"] != found.digest:
+        raise typer.BadParameter(f"{run} was trained beside another base, {recipe['base'][:16]}")
+    config, arrays = fusion_parts(
+        load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
+    )
+    record = {**recipe, **json.loads(metadata["state"]), "commit": current_commit()}
+    digest = checkpoint.save(output, found.family, config, arrays, record)
+    print(f"{output}: {output.stat().st_size} bytes, digest {digest}")

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -92,6 +93,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         return [rebuild(item) for item in node] if isinstance(node, list) else node
 
     optimizer.load_state_dict(rebuild(json.loads(text)))
+
+
+def current_commit() -> str:
+    """The short name of the commit that is checked out here, for training records."""
+    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"
 
 
 def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:

@@ -29,8 +29,9 @@ class PictureLoss(nn.Module):
     """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat)``, a mean over the batch.
 
     The logarithm makes a decibel cost the same at every rate. A base codec oriented towards distortion is pulled
-    towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are shifted together
-    by up to 3 pixels before LPIPS sees them, else the decoder could hide a pattern from its stride of 4.
+    towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are
+    shifted together by up to 3 pixels before LPIPS sees them, else the decoder could hide a pattern from its stride
+    of 4.
     """
 
     def __init__(self, metric: nn.Module | None, perception: float, distortion: float) -> None:
