@@ -127,6 +127,47 @@ def test_a_tau_below_1_needs_fusion_weights(folder: Path, without_fusion: Path, 
     assert "needs fusion weights" in fails(7, "decode", folder / "good.dlc", "-o", folder / "a.png", "--tau", "0.5")
 
 
+def test_several_taus_give_several_files(folder: Path) -> None:
+    result = run("decode", folder / "good.dlc", "-o", folder / "out-{tau}.png", "--tau", "0,0.30,1", "--steps", "2")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    names = ["out-0.3.png", "out-0.png", "out-1.png"]
+    assert sorted(path.name for path in folder.glob("out-*")) == names
+    pictures = {name: (folder / name).read_bytes() for name in names}
+    assert len(set(pictures.values())) == 3
+    for name, tau in zip(names, ("0.3", "0", "1"), strict=True):
+        run("decode", folder / "good.dlc", "-o", folder / "one.png", "--tau", tau, "--steps", "2", "--force")
+        assert (folder / "one.png").read_bytes() == pictures[name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tau"), [("a.png", "0,1"), ("out-{tau}.png", "0.5,0.50"), ("{tau}.jpg", "0,1"), ("a.png", "")]
+)
+def test_several_taus_need_several_names(folder: Path, fails: Callable[..., str], pattern: str, tau: str) -> None:
+    fails(2, "decode", folder / "good.dlc", "-o", folder / pattern, "--tau", tau)
+
+
+def test_one_existing_output_of_several_is_refused_before_any_is_written(
+    folder: Path, fails: Callable[..., str]
+) -> None:
+    (folder / "out-1.png").write_bytes(b"mine")
+    assert "--force" in fails(8, "decode", folder / "good.dlc", "-o", folder / "out-{tau}.png", "--tau", "0,1")
+
+
+@pytest.mark.parametrize("options", [["--steps", "0"], ["--steps", "51"], ["--seed", "-1"]])
+def test_sampling_options_outside_their_range_are_code_2(
+    folder: Path, fails: Callable[..., str], options: list[str]
+) -> None:
+    assert "outside" in fails(2, "decode", folder / "good.dlc", "-o", folder / "a.png", *options)
+
+
+def test_the_hint_travels_in_the_file(folder: Path) -> None:
+    assert run("encode", folder / "photo.png", "-o", folder / "h.dlc", "--tau-hint", "1").returncode == 0
+    assert json.loads(run("info", "--json", folder / "h.dlc").stdout)[0]["tau_hint"] == 1
+    run("decode", folder / "h.dlc", "-o", folder / "hinted.png")
+    run("decode", folder / "h.dlc", "-o", folder / "one.png", "--tau", "1")
+    assert (folder / "hinted.png").read_bytes() == (folder / "one.png").read_bytes()
+
+
 @pytest.mark.parametrize("option", [["--tau", "a"], ["--device", "tpu"], ["--no-such-option"]])
 def test_what_does_not_parse_is_code_2(folder: Path, option: list[str]) -> None:
     result = run("decode", folder / "good.dlc", "-o", folder / "a.png", *option)

@@ -51,7 +51,7 @@ def make_denoiser(seed: int = 0) -> Denoiser:
     """A random fusion network that changes its latent visibly, and that depends on its noise."""
     torch.manual_seed(seed)
     denoiser = Denoiser(PARAMS).eval().requires_grad_(False)
-    denoiser.head.weight.normal_(0, 0.05)
+    denoiser.head.weight.normal_(0, 0.5)
     return denoiser
 
 

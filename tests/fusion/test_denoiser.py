@@ -40,7 +40,9 @@ def test_everything_it_is_told_matters() -> None:
         base = run(net, y_t, y_hat)
         for other in (run(net, y_t + 1, y_hat), run(net, y_t, y_hat, time=0.9), run(net, y_t, y_hat, level=0.9)):
             assert not torch.allclose(base, other, atol=1e-4)
-        changed = net(y_t, y_hat, net.condition(y_hat + 1, torch.ones(1) * 0.3), torch.ones(1) * 0.5, torch.ones(1) * 0.3)
+        changed = net(
+            y_t, y_hat, net.condition(y_hat + 1, torch.ones(1) * 0.3), torch.ones(1) * 0.5, torch.ones(1) * 0.3
+        )
         assert not torch.allclose(base, changed, atol=1e-4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_the_schedule_falls_from_one_to_its_minimum() -> None:
     assert len(alphas) == 11
     assert alphas[0] == 1
     assert alphas[-1] == 1e-4
-    assert all(a > b for a, b in zip(alphas, alphas[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(alphas))
     angle = (0.5 + 0.008) / 1.008 * math.pi / 2
     assert alphas[5] == pytest.approx(math.cos(angle) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2)
 
@@ -40,7 +41,9 @@ def test_training_and_sampling_see_one_schedule() -> None:
     assert torch.allclose(SCHEDULE.alpha_of(s), torch.tensor([SCHEDULE.alpha(x) for x in s.tolist()]).double())
 
 
-@pytest.mark.parametrize("change", [{"kind": "linear"}, {"minimum": 0}, {"minimum": 1}, {"offset": -1}, {"offset": "a"}])
+@pytest.mark.parametrize(
+    "change", [{"kind": "linear"}, {"minimum": 0}, {"minimum": 1}, {"offset": -1}, {"offset": "a"}]
+)
 def test_a_schedule_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         schedule_from({"kind": "cosine", "offset": 0.008, "minimum": 1e-4, **change})

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.tiny import write_checkpoint
+from tests.tiny import write_checkpoint, write_fusion
 
 HERE = Path(__file__).parent
 CASES = [(1, 1, 0.0), (64, 64, 1.0), (100, 70, 1.5), (129, 33, 2.0)]
@@ -21,6 +21,7 @@ def main(number: str) -> None:
     folder = HERE / number
     folder.mkdir(exist_ok=False)
     write_checkpoint(folder / "weights")
+    write_fusion(folder / "weights")
     os.environ["DLCODEC_WEIGHTS"] = str(folder / "weights")
     from dlcodec.checkpoint import find
     from dlcodec.container import unpack
@@ -37,6 +38,7 @@ def main(number: str) -> None:
         name = f"{width}x{height}-q{level:g}.dlc"
         (folder / name).write_bytes(data)
         np.save((folder / name).with_suffix(".npy"), decode_image(data, 1.0, "cpu"))
+        np.save((folder / name).with_suffix(".tau0.npy"), decode_image(data, 0.0, "cpu", precision="fp32"))
         latent = decode_latent(unpack(data, DEFAULT_LIMITS), codec)
         expected[name] = {
             "latent": describe(data).latent_digest,

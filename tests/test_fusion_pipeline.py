@@ -1,0 +1,144 @@
+"""Decoding between fidelity and realism, through the whole pipeline with tiny weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dlcodec
+from dlcodec import checkpoint
+from dlcodec.errors import UsageError, WeightsError
+from dlcodec.pipeline import decode_image, decode_images, encode_image
+from tests.conftest import RGB
+from tests.tiny import write_checkpoint, write_fusion
+
+
+def distance(a: RGB, b: RGB) -> float:
+    return float(np.square(a.astype(float) - b).mean())
+
+
+def test_tau_1_is_the_base_codec_bit_for_bit(tiny_file: bytes, without_fusion: Path, tiny_folder: Path) -> None:
+    bare = decode_image(tiny_file, 1.0)
+    (without_fusion.parent / "fusion.safetensors").write_bytes(
+        (tiny_folder / "mean-scale" / "fusion.safetensors").read_bytes()
+    )
+    assert np.array_equal(decode_image(tiny_file, 1.0), bare)
+    assert np.array_equal(list(decode_images(tiny_file, (0.0, 1.0)))[1], bare)
+    assert not np.array_equal(decode_image(tiny_file, 0.0), bare)
+
+
+def test_several_taus_are_what_each_is_alone(tiny_file: bytes) -> None:
+    taus = (0.0, 0.3, 1.0, 0.3)
+    together = list(decode_images(tiny_file, taus))
+    for tau, picture in zip(taus, together, strict=True):
+        assert np.array_equal(decode_image(tiny_file, tau), picture)
+
+
+def test_several_taus_cost_one_entropy_decode(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlcodec import pipeline
+
+    calls = []
+    real = pipeline.decode_latent
+    monkeypatch.setattr(pipeline, "decode_latent", lambda *arguments: calls.append(1) or real(*arguments))
+    assert len(list(decode_images(tiny_file, (0.0, 0.5, 1.0)))) == 3
+    assert len(calls) == 1
+
+
+def test_the_picture_moves_from_tau_1_to_tau_0(tiny_file: bytes) -> None:
+    pictures = list(decode_images(tiny_file, (1.0, 0.8, 0.5, 0.3, 0.0)))
+    away = [distance(picture, pictures[0]) for picture in pictures]
+    assert away == sorted(away)
+    assert away[0] == 0 < away[1]
+
+
+def test_seeds_and_steps_change_the_picture_and_repeat_it(tiny_file: bytes) -> None:
+    base = decode_image(tiny_file, 0.0)
+    assert np.array_equal(decode_image(tiny_file, 0.0, seed=0, steps=10), base)
+    assert not np.array_equal(decode_image(tiny_file, 0.0, seed=1), base)
+    assert not np.array_equal(decode_image(tiny_file, 0.0, steps=1), base)
+
+
+def test_the_number_of_steps_is_the_number_of_calls(tiny_file: bytes) -> None:
+    calls: list[int] = []
+    list(decode_images(tiny_file, (0.0, 0.5, 1.0), steps=7, after_step=lambda: calls.append(1)))
+    assert len(calls) == 14
+
+
+@pytest.mark.parametrize("steps", [0, 51, -1])
+def test_steps_outside_1_to_50_are_refused(tiny_file: bytes, steps: int) -> None:
+    with pytest.raises(UsageError, match="steps"):
+        decode_image(tiny_file, 0.0, steps=steps)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_beyond_64_bits_is_refused(tiny_file: bytes, seed: int) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        decode_image(tiny_file, 0.0, seed=seed)
+
+
+def test_an_unknown_precision_is_refused(tiny_file: bytes) -> None:
+    with pytest.raises(UsageError, match="precision"):
+        decode_image(tiny_file, 0.0, precision="fp8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hint", [None, 0.0, 0.5, 1.0])
+def test_without_a_tau_the_hint_decides(tiny: Path, photo: RGB, hint: float | None) -> None:
+    data = dlcodec.encode(photo[:64, :80].copy(), level=1, tau_hint=hint)
+    assert dlcodec.read_info(data).tau_hint == hint
+    assert np.array_equal(decode_image(data), decode_image(data, hint or 0.0))
+
+
+@pytest.mark.parametrize("hint", [-0.1, 1.1, float("nan")])
+def test_a_hint_outside_zero_to_one_is_refused(tiny: Path, photo: RGB, hint: float) -> None:
+    with pytest.raises(UsageError, match="tau"):
+        encode_image(photo[:8, :8], tau_hint=hint)
+
+
+def test_the_hint_changes_nothing_but_its_byte(tiny: Path, photo: RGB) -> None:
+    plain, hinted = encode_image(photo[:64, :64]), encode_image(photo[:64, :64], tau_hint=0.3)
+    assert len(plain) == len(hinted)
+    assert sum(a != b for a, b in zip(plain[:-4], hinted[:-4], strict=True)) == 1
+
+
+def test_fusion_weights_of_another_base_are_refused(tiny_file: bytes, without_fusion: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "other", seed=5)
+    other = write_fusion(tmp_path / "other")
+    shutil.copy(other, without_fusion.parent / "fusion.safetensors")
+    with pytest.raises(WeightsError, match="another base"):
+        decode_image(tiny_file, 0.0)
+    assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
+
+
+def test_the_right_fusion_weights_are_found_among_others(
+    tiny_file: bytes, tiny_folder: Path, without_fusion: Path, tmp_path: Path
+) -> None:
+    expected = decode_image(tiny_file, 1.0)
+    write_checkpoint(tmp_path / "other", seed=5)
+    shutil.copy(write_fusion(tmp_path / "other"), without_fusion.parent / "fusion-a.safetensors")
+    shutil.copy(tiny_folder / "mean-scale" / "fusion.safetensors", without_fusion.parent / "fusion-b.safetensors")
+    assert decode_image(tiny_file, 0.0).shape == expected.shape
+
+
+@pytest.mark.parametrize("place", [20, 500, -1, -1000])
+def test_damaged_fusion_weights_are_refused_and_tau_1_still_works(
+    tiny_file: bytes, without_fusion: Path, tiny_folder: Path, place: int
+) -> None:
+    data = bytearray((tiny_folder / "mean-scale" / "fusion.safetensors").read_bytes())
+    data[place] ^= 1
+    (without_fusion.parent / "fusion.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError):
+        decode_image(tiny_file, 0.0)
+    assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
+
+
+def test_fusion_weights_that_do_not_fit_their_config_are_refused(tiny_file: bytes, without_fusion: Path) -> None:
+    path = write_fusion(without_fusion.parents[1])
+    found = checkpoint.read_metadata(path)
+    arrays = checkpoint.load_arrays(found)
+    for name, value in (("denoiser", {**found.config["denoiser"], "units": 1}), ("schedule", {"kind": "linear"})):
+        checkpoint.save(path, "mean-scale", {**found.config, name: value}, arrays, {})
+        with pytest.raises(WeightsError, match="does not fit"):
+            decode_image(tiny_file, 0.0)
