@@ -268,14 +268,14 @@ def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")] = Path(
         "dlcodec-demo"
     ),
-    level: Annotated[float, typer.Option("--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.")] = 5.0,
+    level: Annotated[float, typer.Option("--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.")] = 3.0,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
-    """Round-trip a bundled photograph: write the .dlc, the decoded PNG and a side-by-side picture."""
+    """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
     from dlcodec.demo import run_demo
 
-    run_demo(folder, level, device.value, force=force)
+    run_demo(folder, level, device.value, None, force=force)
 
 
 def main() -> None:

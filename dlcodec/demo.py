@@ -1,10 +1,13 @@
-"""The demonstration: one bundled photograph through the whole codec, with a picture to look at."""
+"""The demonstration: one bundled photograph through the whole codec, from fidelity to realism."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,12 +22,22 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, decode_image, encode_image
 
 SAMPLE = Path(__file__).parent / "samples" / "coffee.png"
+TAUS = (1.0, 0.5, 0.0)
 _BAR = 28
+_T = TypeVar("_T")
+Distance = Callable[[images.RGB, images.RGB], float]
 
 
 def _psnr(a: images.RGB, b: images.RGB) -> float:
     mse = float(np.square(a.astype(np.float64) - b).mean())
     return float("inf") if mse == 0 else 10 * np.log10(255**2 / mse)
+
+
+def _timed(function: Callable[[], _T]) -> tuple[_T, float]:
+    """The second of two runs and its seconds: the first loads the weights and warms up."""
+    function()
+    begun = time.perf_counter()
+    return function(), time.perf_counter() - begun
 
 
 def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
@@ -44,9 +57,14 @@ def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
     return np.asarray(sheet)
 
 
-def run_demo(folder: Path, level: float, device: Device, *, force: bool) -> None:
-    """Write the demonstration's files into ``folder`` and print its table."""
-    outputs = [folder / name for name in ("coffee.dlc", "coffee-tau1.png", "side-by-side.png")]
+def run_demo(folder: Path, level: float, device: Device, distance: Distance | None, *, force: bool) -> None:
+    """Write the demonstration's files into ``folder`` and print its table.
+
+    ``distance`` is LPIPS between two pictures, where its weights are at hand.
+    """
+    outputs = [
+        folder / name for name in ("coffee.dlc", *(f"coffee-tau{tau:g}.png" for tau in TAUS), "side-by-side.png")
+    ]
     for path in outputs:
         refuse_existing(path, force=force)
     try:
@@ -54,24 +72,27 @@ def run_demo(folder: Path, level: float, device: Device, *, force: bool) -> None
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     original = images.load(SAMPLE, DEFAULT_LIMITS)
-    times = []
-    for _ in range(2):  # the first round loads the weights and warms up
-        begun = time.perf_counter()
-        data = encode_image(original, level, device)
-        encoded = time.perf_counter()
-        decoded = decode_image(data, 1.0, device)
-        times.append((encoded - begun, time.perf_counter() - encoded))
+    data, encode_seconds = _timed(lambda: encode_image(original, level, device))
     bpp = 8 * len(data) / (original.shape[0] * original.shape[1])
-    psnr = _psnr(original, decoded)
-    labels = f"original, {SAMPLE.stat().st_size} bytes (PNG)", f"tau = 1, {len(data)} bytes, {psnr:.2f} dB"
-    write_atomically(outputs[0], data)
-    write_atomically(outputs[1], images.png_bytes(decoded))
-    write_atomically(outputs[2], images.png_bytes(side_by_side(list(zip(labels, (original, decoded), strict=True)))))
     table = Table(title=f"coffee.png, {original.shape[1]} x {original.shape[0]} pixels, level {level:g}")
-    for column in ("tau", "bytes", "bpp", "PSNR (dB)", "encode (s)", "decode (s)"):
+    columns = ["tau", "bytes", "bpp", "PSNR (dB)", *(["LPIPS"] if distance else []), "encode (s)", "decode (s)"]
+    for column in columns:
         table.add_column(column, justify="right")
-    encode_seconds, decode_seconds = times[-1]
-    table.add_row("1", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}", f"{encode_seconds:.2f}", f"{decode_seconds:.2f}")
+    pictures = [(f"original, {SAMPLE.stat().st_size} bytes (PNG)", original)]
+    for tau in TAUS:
+        decoded, decode_seconds = _timed(partial(decode_image, data, tau, device))
+        psnr = _psnr(original, decoded)
+        pictures.append((f"tau = {tau:g}, {len(data)} bytes, {psnr:.2f} dB", decoded))
+        figures = [f"{tau:g}", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}"]
+        figures += [f"{distance(original, decoded):.4f}"] if distance else []
+        table.add_row(*figures, f"{encode_seconds:.2f}", f"{decode_seconds:.2f}")
+    written = [
+        data,
+        *(images.png_bytes(pixels) for _, pixels in pictures[1:]),
+        images.png_bytes(side_by_side(pictures)),
+    ]
+    for path, contents in zip(outputs, written, strict=True):
+        write_atomically(path, contents)
     Console().print(table)
     print(f"model {unpack(data, DEFAULT_LIMITS).header.model_digest.hex()}", file=sys.stderr)
     for path in outputs:

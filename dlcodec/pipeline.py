@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
@@ -188,7 +187,7 @@ def decode_images(
     fusion = None if all(tau == 1 for tau in taus) else load_fusion(found, where, precision)
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
-    latents = repeat(y_hat, len(taus))
+    latents: Iterable[Tensor] = [y_hat] * len(taus)
     if fusion is not None:
         noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
         level = header.level / LEVEL_STEPS / max(1, found.levels - 1)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
@@ -46,7 +47,8 @@ class Fusion:
             denoiser = Denoiser(DenoiserParams(**config["denoiser"]))
         state = {n.removeprefix("denoiser."): t.to(device, dtype) for n, t in rest.items()}
         denoiser.load_state_dict(state, strict=True, assign=True)
-        self._denoiser = denoiser.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self._denoiser = denoiser.requires_grad_(False).eval()
+        convert_conv2d_weight_memory_format(self._denoiser, torch.channels_last)
         self._dtype = dtype
 
     @torch.inference_mode()

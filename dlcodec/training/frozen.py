@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from compressai.ops import quantize_ste
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec import checkpoint
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
@@ -32,11 +33,10 @@ class FrozenBase:
         model = TrainableMeanScale(MeanScaleParams(found.config["N"], self.channels, self.levels))
         initialise(model, path)
         model = model.to(device).eval().requires_grad_(False)
-        self.g_a = model.network.g_a.to(memory_format=torch.channels_last)
-        self._network = model.network
+        convert_conv2d_weight_memory_format(model, torch.channels_last)
+        self._network, self.g_a = model.network, model.network.g_a
         self._medians = model.entropy_bottleneck._get_medians()[None].detach()
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-        self._network.g_s.to(memory_format=torch.channels_last)
         if compile_:
             self._network.g_s.compile()
 

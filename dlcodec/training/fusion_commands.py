@@ -168,12 +168,15 @@ def validate_fusion(
     for q in map(float, levels.split(",")):
         level, one = torch.tensor([q]), torch.ones(1)
 
+        def plain(x: Tensor, level: Tensor = level) -> Tensor:
+            return frozen.synthesise(frozen.decode(frozen.analyse(x), level))
+
         def transform(x: Tensor, level: Tensor = level, one: Tensor = one) -> Tensor:
             y_hat = trained.standardise(frozen.decode(frozen.analyse(x), level))
             clean = trained(torch.randn_like(y_hat), y_hat, one, level / (frozen.levels - 1))
             return frozen.synthesise(trained.restore(clean))
 
-        show(f"level {q:g}, tau 1", lambda x, q=level: frozen.synthesise(frozen.decode(frozen.analyse(x), q)))
+        show(f"level {q:g}, tau 1", plain)
         show(f"level {q:g}, tau 0", transform)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
@@ -54,9 +55,11 @@ def _setting(
 ) -> tuple[CropSampler, PictureLoss]:
     torch.manual_seed(recipe.seed)
     distortion_oriented = base.orientation == "distortion"
-    lpips = load_lpips(metric).to(device, memory_format=torch.channels_last) if distortion_oriented else None
-    if lpips is not None and recipe.compile:
-        lpips.compile()
+    lpips = load_lpips(metric).to(device) if distortion_oriented else None
+    if lpips is not None:
+        convert_conv2d_weight_memory_format(lpips, torch.channels_last)
+        if recipe.compile:
+            lpips.compile()
     loss = PictureLoss(lpips, recipe.perception if distortion_oriented else 0.0, recipe.distortion)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
     return CropSampler(tiles, recipe.batch, recipe.crop, device, recipe.seed), loss
@@ -156,7 +159,8 @@ def train_fusion(
     sampler, picture_loss = _setting(recipe, base, metric, device)
     images = _batches(sampler, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
-    fusion = TrainableFusion(params).to(device, memory_format=torch.channels_last).train()
+    fusion = TrainableFusion(params).to(device).train()
+    convert_conv2d_weight_memory_format(fusion, torch.channels_last)
     if start is not None and not output.exists():
         fusion.load_state_dict(load_prefixed(start, "ema."))
     elif not output.exists():
