@@ -278,6 +278,18 @@ def demo(
     run_demo(folder, level, device.value, None, force=force)
 
 
+@app.command(
+    name="eval",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def evaluate(context: typer.Context) -> None:
+    """Measure the codec and its peers on a folder of images; plots, comparisons and a report. See eval --help."""
+    from dlcodec.evaluation.commands import app as evaluation
+
+    evaluation(context.args, prog_name="dlcodec eval")
+
+
 def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]

@@ -1,0 +1,154 @@
+"""``dlcodec eval``: the command line of the evaluation. Heavy imports are inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from dlcodec.errors import UsageError
+
+T = TypeVar("T", int, float)
+
+
+class RunByDefault(TyperGroup):
+    """A group whose first word may be left out: ``dlcodec eval DIR`` is ``dlcodec eval run DIR``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``run`` in front unless a command or help is asked for."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="eval",
+    cls=RunByDefault,
+    help="Measure the codec on real files. 'dlcodec eval DIR -o RESULTS' stands for 'dlcodec eval run DIR -o RESULTS'.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _numbers(text: str, kind: Callable[[str], T], name: str) -> tuple[T, ...]:
+    """``0,.5,1`` as numbers; raises UsageError."""
+    try:
+        return tuple(dict.fromkeys(kind(part) for part in text.split(",") if part.strip()))
+    except ValueError as error:
+        raise UsageError(f"{name} takes numbers separated by commas, not {text!r}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _complain(text: str) -> None:
+    print("dlcodec:", " ".join(text.split()), file=sys.stderr)
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RESULTS", help="Folder; a run in it is resumed.")],
+    levels: Annotated[str, typer.Option("-q", "--level", help="Rate levels.", show_default="all")] = "",
+    taus: Annotated[str, typer.Option("--tau", help="Below 1 needs fusion weights.")] = "0,.3,.5,.8,1",
+    steps: Annotated[str, typer.Option(help="Steps of the sampler.", show_default="the model's")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds of the sampler's noise.")] = "0",
+    metrics: Annotated[
+        str,
+        typer.Option(help="psnr, ms-ssim, lpips-alex, -squeeze, -vgg, dists, pieapp, niqe, brisque, pi, clipiqa, fid."),
+    ] = "psnr,ms-ssim,lpips-alex",
+    metric_weights: Annotated[
+        Path | None, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of the metrics' weights.")
+    ] = None,
+    peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Encode and decode every image at every point; write results.csv and results.json, print the means.
+
+    Lists are separated by commas.
+    """
+    from dlcodec.evaluation.plan import Request, prepare
+
+    request = Request(
+        source=folder,
+        output=output,
+        levels=_numbers(levels, float, "--level"),
+        taus=_numbers(taus, float, "--tau"),
+        steps=_numbers(steps, int, "--steps"),
+        seeds=_numbers(seeds, int, "--seeds"),
+        metrics=_names(metrics),
+        metric_weights=metric_weights,
+        peers=_names(peers),
+        device=device,  # type: ignore[arg-type]  # choose_device checks it
+    )
+    plan, settings, failures = prepare(request)
+    from dlcodec.evaluation.results import Failure, read_run
+    from dlcodec.evaluation.run import evaluate, resume
+
+    for failure in failures:
+        _complain(f"left out: {failure.error}")
+    earlier = resume(plan, settings)
+    with _progress() as bar:
+        task = bar.add_task("", total=_left(plan, earlier))
+        for event in evaluate(plan, settings, earlier, failures):
+            if isinstance(event, Failure):
+                _complain(f"{event.what}: {event.error}")
+                failures.append(event)
+                bar.advance(task, event.points)
+            else:
+                bar.update(task, advance=1, description=f"{event.image} {event.point.codec} {event.point.quality:g}")
+    _print_means(read_run(output))
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
+
+
+def _left(plan: Any, earlier: Sequence[Any]) -> int:
+    """Rows still to be made."""
+    from dlcodec.evaluation.plan import list_images
+
+    done = {(row.image, row.point) for row in earlier}
+    return sum((path.name, point) not in done for path in list_images(plan.source) for point in plan.points)
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        *(TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns aligned at the right, but for the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        print("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
+
+
+def _print_means(run: Any) -> None:
+    metrics = run.settings.metrics
+    table = [["codec", "quality", "tau", "steps", "seed", "images", "bpp", *metrics]]
+    for row in run.means:
+        point = row.point
+        cells = (point.quality, point.tau, point.steps, point.seed, row.images)
+        figures = (row.bpp, *(row.metrics.get(name) for name in metrics))
+        shown = ("" if value is None else f"{value:.4f}" for value in figures)
+        table.append([point.codec, *("" if cell is None else f"{cell:g}" for cell in cells), *shown])
+    _print_table(table)

@@ -1,0 +1,142 @@
+"""Quality metrics by their usual libraries; each is loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcodec.errors import InputError, UsageError, WeightsError
+from dlcodec.image import RGB
+
+Measure = Callable[[RGB, RGB], float]
+"""Original and decoded picture, both (H, W, 3) uint8, to one number."""
+
+LpipsNet = Literal["alex", "squeeze", "vgg"]
+_MS_SSIM_SIDE = 161  # five scales of an 11-pixel window
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a table or an axis has to know of a metric; ``package`` is the PyPI name of what computes it."""
+
+    label: str
+    higher_is_better: bool
+    package: str
+
+
+METRICS: Mapping[str, Metric] = {
+    "psnr": Metric("PSNR (dB)", True, "numpy"),
+    "ms-ssim": Metric("MS-SSIM", True, "pytorch-msssim"),
+    "lpips-alex": Metric("LPIPS (alex)", False, "lpips"),
+    "lpips-squeeze": Metric("LPIPS (squeeze)", False, "lpips"),
+    "lpips-vgg": Metric("LPIPS (vgg)", False, "lpips"),
+    "dists": Metric("DISTS", False, "pyiqa"),
+    "pieapp": Metric("PIEAPP", False, "pyiqa"),
+    "niqe": Metric("NIQE", False, "pyiqa"),
+    "brisque": Metric("BRISQUE", False, "pyiqa"),
+    "pi": Metric("PI", False, "pyiqa"),
+    "clipiqa": Metric("CLIP-IQA", True, "pyiqa"),
+    "fid": Metric("FID (256-px patches)", False, "torch-fidelity"),
+}
+_EXTRA = {"pyiqa": "iqa", "torch-fidelity": "iqa"}
+
+
+def psnr(original: RGB, decoded: RGB) -> float:
+    """``10 log10(255^2 / MSE)`` in dB over all samples of two (H, W, 3) uint8 pictures; infinite where equal."""
+    mse = float(np.square(decoded.astype(np.float64) - original).mean())
+    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+
+
+def import_library(name: str, package: str) -> Any:
+    """A metric's library; raises UsageError with the command that installs it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(package.replace("-", "_"))
+    except ImportError as error:
+        extra = _EXTRA.get(package, "eval")
+        raise UsageError(f"{name} needs the package {package} ({error}); pip install 'dlcodec[{extra}]'") from error
+
+
+def load_lpips(net: LpipsNet, folder: Path | None) -> Any:
+    """LPIPS v0.1 (Zhang et al. 2018): a torch module from two (B, 3, H, W) tensors in [-1, 1] to (B, 1, 1, 1).
+
+    Its weights are ``folder/lpips_v0.1_<net>.safetensors``, a state dict of the ``lpips`` package, or else what that
+    package downloads. Raises UsageError when the package is absent and WeightsError when there are no weights.
+    """
+    lpips = import_library(f"lpips-{net}", "lpips")
+    path = folder / f"lpips_v0.1_{net}.safetensors" if folder else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package passes torchvision a parameter of an earlier version
+        if path is not None and path.is_file():
+            from safetensors.torch import load_file
+
+            metric = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+            try:
+                metric.load_state_dict(load_file(path))
+            except Exception as error:
+                raise WeightsError(f"{path} does not hold the weights of LPIPS-{net}") from error
+        else:
+            try:
+                metric = lpips.LPIPS(net=net, verbose=False)
+            except Exception as error:  # a download fails in as many ways as there are networks
+                raise WeightsError(
+                    f"lpips-{net} has no weights: the download failed ({error}); "
+                    f"name a folder that holds lpips_v0.1_{net}.safetensors with --metric-weights"
+                ) from error
+    return metric.eval().requires_grad_(False)
+
+
+def _tensor(rgb: RGB, device: str) -> Any:
+    """(H, W, 3) uint8 as (1, 3, H, W) float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None].to(device).float() / 255
+
+
+def _ms_ssim(device: str) -> Measure:
+    library = import_library("ms-ssim", "pytorch-msssim")
+
+    def measure(original: RGB, decoded: RGB) -> float:
+        if min(original.shape[:2]) < _MS_SSIM_SIDE:
+            raise InputError(f"ms-ssim needs pictures of at least {_MS_SSIM_SIDE} pixels a side")
+        return float(library.ms_ssim(_tensor(decoded, device), _tensor(original, device), data_range=1.0))
+
+    return measure
+
+
+def _lpips(net: LpipsNet, device: str, folder: Path | None) -> Measure:
+    metric = load_lpips(net, folder).to(device)
+    return lambda original, decoded: float(metric(_tensor(original, device) * 2 - 1, _tensor(decoded, device) * 2 - 1))
+
+
+def _pyiqa(name: str, device: str) -> Measure:
+    library = import_library(name, "pyiqa")
+    try:
+        metric = library.create_metric(name, device=device)
+    except Exception as error:  # its downloads fail in as many ways as there are networks
+        raise WeightsError(f"{name} has no weights: the download by pyiqa failed ({error})") from error
+    return lambda original, decoded: float(metric(_tensor(decoded, device), _tensor(original, device)))
+
+
+def load_measure(name: str, device: Literal["cpu", "cuda"], folder: Path | None) -> Measure:
+    """The function of a metric that is taken image by image; ``folder`` holds metric weights.
+
+    Raises UsageError for an unknown name or an absent package, WeightsError when its weights cannot be had.
+    """
+    if name not in METRICS or name == "fid":
+        raise UsageError(f"metric {name!r} is none of {', '.join(METRICS)}")
+    if name == "psnr":
+        return psnr
+    if name == "ms-ssim":
+        return _ms_ssim(device)
+    for net in ("alex", "squeeze", "vgg"):
+        if name == f"lpips-{net}":
+            return _lpips(net, device, folder)
+    return _pyiqa(name, device)

@@ -1,0 +1,162 @@
+"""What a run will measure, and with what: images, points, weights, metrics and peers that are really here."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+
+from dlcodec import __version__, checkpoint
+from dlcodec.arguments import check_level, check_sampling, check_tau
+from dlcodec.errors import DlcodecError, InputError, UsageError
+from dlcodec.evaluation.metrics import METRICS, Measure, load_measure
+from dlcodec.evaluation.patch_fid import PatchFid
+from dlcodec.evaluation.peers import Peer, load_peer
+from dlcodec.evaluation.results import OURS, Failure, Point, Settings
+from dlcodec.fusion.fuse import choose_dtype
+from dlcodec.pipeline import Device, choose_device
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".gif", ".jp2")
+_PACKAGES = (
+    *("torch", "numpy", "pillow", "pillow-jxl-plugin", "constriction"),
+    *("pytorch-msssim", "lpips", "torchvision", "pyiqa", "torch-fidelity"),
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for. No levels means every whole one; no steps the model's default."""
+
+    source: Path
+    output: Path
+    levels: tuple[float, ...]
+    taus: tuple[float, ...]
+    steps: tuple[int, ...]
+    seeds: tuple[int, ...]
+    metrics: tuple[str, ...]
+    metric_weights: Path | None
+    peers: tuple[str, ...]
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured: the images of ``source`` at ``points``; ``fid`` is None when it was not asked for."""
+
+    source: Path
+    output: Path
+    points: tuple[Point, ...]
+    peers: Mapping[str, Peer]
+    measures: Mapping[str, Measure]
+    fid: PatchFid | None
+    device: Device
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of a folder by their suffix, sorted; raises InputError when there are none."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
+    if not paths:
+        raise InputError(f"{folder} holds no images")
+    return paths
+
+
+def lay_points(
+    levels: Sequence[float], taus: Sequence[float], steps: Sequence[int], seeds: Sequence[int], peers: Sequence[Peer]
+) -> tuple[Point, ...]:
+    """All points of a run. Nothing is sampled at tau 1, so steps and seeds do not multiply it."""
+    points = []
+    for level in levels:
+        points += [Point(OURS, level, 1.0)] if 1 in taus else []
+        points += [
+            Point(OURS, level, tau, count, seed) for count in steps for seed in seeds for tau in taus if tau != 1
+        ]
+    points += [Point(peer.name, quality) for peer in peers for quality in peer.qualities]
+    return tuple(dict.fromkeys(points))
+
+
+def _versions() -> dict[str, str]:
+    found = {"dlcodec": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _had(names: Sequence[str], load: Callable[[str], T], failures: list[Failure]) -> dict[str, T]:
+    """What loads of ``names``; what does not becomes a failure."""
+    loaded = {}
+    for name in names:
+        try:
+            loaded[name] = load(name)
+        except DlcodecError as error:
+            failures.append(Failure(name, str(error), error.exit_code))
+    return loaded
+
+
+def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
+    """The plan of a request, its settings, and what of the request cannot be had here: it is left out of the plan.
+
+    Raises UsageError for a value out of its range or an unknown name, WeightsError when there is no base codec,
+    InputError when there are no images, or the reason when no metric at all can be had.
+    """
+    list_images(request.source)
+    if unknown := [name for name in request.metrics if name not in METRICS]:
+        raise UsageError(f"metric {unknown[0]!r} is none of {', '.join(METRICS)}")
+    where = choose_device(request.device)
+    device: Literal["cpu", "cuda"] = "cuda" if where.type == "cuda" else "cpu"
+    base = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+    levels = request.levels or tuple(map(float, range(base.levels)))
+    for level in levels:
+        check_level(level, base.levels)
+    for tau in request.taus:
+        check_tau(tau)
+    for seed in request.seeds:
+        for count in request.steps or (None,):
+            check_sampling(count, seed)
+
+    failures: list[Failure] = []
+    taus, steps, fusion = request.taus, request.steps, None
+    if any(tau != 1 for tau in taus):
+        found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), failures)
+        fusion = next(iter(found.values()), None)
+        if fusion is None:
+            taus = tuple(tau for tau in taus if tau == 1)
+        else:
+            steps = steps or (int(fusion.config["steps"]),)
+    peers = _had(request.peers, load_peer, failures)
+    per_image = [name for name in request.metrics if name != "fid"]
+    measures = _had(per_image, lambda name: load_measure(name, device, request.metric_weights), failures)
+    fids = _had(
+        [name for name in request.metrics if name == "fid"],
+        lambda _: PatchFid(device, request.metric_weights),
+        failures,
+    )
+    points = lay_points(levels, taus, steps, request.seeds, list(peers.values()))
+    if not points or not (measures or fids):
+        reason = failures[-1] if failures else Failure("", "nothing to measure: name a metric", UsageError.exit_code)
+        raise UsageError(reason.error)
+    settings = Settings(
+        source=str(request.source),
+        family=base.family,
+        base=base.digest,
+        fusion=fusion.digest if fusion else None,
+        metrics=(*measures, *fids),
+        device=device,
+        device_name=torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        threads=torch.get_num_threads(),
+        precision=str(choose_dtype("auto", where)).removeprefix("torch."),
+        versions=_versions(),
+    )
+    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device)
+    return plan, settings, failures

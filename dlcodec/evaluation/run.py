@@ -1,0 +1,178 @@
+"""One evaluation: every image through every point, in rows that are written as they are made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from dlcodec.container import unpack
+from dlcodec.errors import DlcodecError, OutputError, UsageError
+from dlcodec.evaluation.patch_fid import Features
+from dlcodec.evaluation.plan import Plan, list_images
+from dlcodec.evaluation.results import (
+    IDENTITY,
+    OURS,
+    Failure,
+    Point,
+    Row,
+    Settings,
+    csv_text,
+    mean_rows,
+    read_run,
+    write_run,
+)
+from dlcodec.files import read_bounded, write_atomically
+from dlcodec.image import RGB, load
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_images, encode_image
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 hex digits of an image file's SHA-256; raises InputError, LimitError."""
+    return hashlib.sha256(read_bounded(path, DEFAULT_LIMITS.file_bytes)).hexdigest()[:16]
+
+
+def resume(plan: Plan, settings: Settings) -> list[Row]:
+    """The rows that the output folder already has; it is made where it is missing.
+
+    Raises UsageError when they were made with other settings or of other images, InputError when they are damaged,
+    OutputError when the folder cannot be made.
+    """
+    try:
+        plan.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {plan.output}: {error.strerror}") from error
+    if not (plan.output / "results.json").exists():
+        return []
+    earlier = read_run(plan.output)
+    names = [*IDENTITY, *(["fusion"] if earlier.settings.fusion and settings.fusion else [])]
+    for name in names:
+        old, new = getattr(earlier.settings, name), getattr(settings, name)
+        if old != new:
+            raise UsageError(f"{plan.output} was begun with {name} {old}, now it is {new}; choose another folder")
+    for image, digest in {row.image: row.sha256 for row in earlier.rows}.items():
+        path = plan.source / image
+        if not path.is_file() or file_digest(path) != digest:
+            raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
+    return list(earlier.rows)
+
+
+def code(
+    plan: Plan, image: Path, rgb: RGB, points: Sequence[Point], *, coded: bool
+) -> Iterator[tuple[Point, int, RGB]]:
+    """Encode a picture, once, for points that differ in tau alone, and decode it for each; yields file sizes too.
+
+    ``coded`` says that rows of this image and quality exist, so that its .dlc file need not be made again.
+    """
+    first = points[0]
+    if first.codec != OURS:
+        peer = plan.peers[first.codec]
+        data = peer.encode(rgb, first.quality)
+        yield first, len(data), peer.decode(data)
+        return
+    path = plan.output / "files" / image.name / f"q{first.quality:g}.dlc"
+    if coded and path.is_file():
+        data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
+        unpack(data, DEFAULT_LIMITS)
+    else:
+        data = encode_image(rgb, first.quality, plan.device)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    taus = [point.tau for point in points if point.tau is not None]
+    pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0)
+    for point, picture in zip(points, pictures, strict=True):
+        yield point, len(data), picture
+
+
+def _features_path(plan: Plan, image: str, point: Point | None) -> Path:
+    parts = (point.codec, point.quality, point.tau, point.steps, point.seed) if point else ("original",)
+    return plan.output / "fid" / image / ("_".join("" if part is None else f"{part}" for part in parts) + ".npy")
+
+
+def _keep_features(plan: Plan, image: str, point: Point | None, rgb: RGB) -> None:
+    if plan.fid is not None:
+        path = _features_path(plan, image, point)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, plan.fid.features(rgb))
+
+
+def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row | Failure]:
+    """Rows of one image at the points that ``done``, its rows so far, lacks; a Failure for what cannot be coded."""
+    have = {row.point for row in done}
+    missing = [point for point in plan.points if point not in have]
+    if not missing:
+        return
+    try:
+        digest = file_digest(image)
+        rgb = load(image, DEFAULT_LIMITS)
+        _keep_features(plan, image.name, None, rgb)
+    except DlcodecError as error:
+        yield Failure(image.name, str(error), error.exit_code, len(missing))
+        return
+    height, width = rgb.shape[:2]
+    for _, group in groupby(missing, lambda point: (point.codec, point.quality, point.steps, point.seed)):
+        points = list(group)
+        first, finished = points[0], 0
+        coded = any((point.codec, point.quality) == (first.codec, first.quality) for point in have)
+        try:
+            for point, size, picture in code(plan, image, rgb, points, coded=coded):
+                values = {name: measure(rgb, picture) for name, measure in plan.measures.items()}
+                _keep_features(plan, image.name, point, picture)
+                have.add(point)
+                finished += 1
+                bpp = 8 * size / (width * height)
+                yield Row(image.name, 1, digest, width, height, point, size, bpp, values)
+        except OutputError:
+            raise
+        except Exception as error:  # whatever is wrong with one image, the others go on
+            exit_code = error.exit_code if isinstance(error, DlcodecError) else 1
+            reason = str(error) if isinstance(error, DlcodecError) else f"{type(error).__name__}: {error}"
+            what = f"{image.name}, {first.codec} quality {first.quality:g}"
+            yield Failure(what, reason, exit_code, len(points) - finished)
+
+
+def _set_metrics(plan: Plan, rows: Sequence[Row]) -> dict[Point, dict[str, float]]:
+    """FID of every point that has the features of all images that were measured."""
+    if plan.fid is None:
+        return {}
+    images: dict[Point, list[str]] = {}
+    for row in rows:
+        images.setdefault(row.point, []).append(row.image)
+
+    def features(names: list[str], point: Point | None) -> list[Features]:
+        return [np.load(_features_path(plan, name, point)) for name in names]
+
+    return {
+        point: {"fid": plan.fid.distance(features(names, None), features(names, point))}
+        for point, names in images.items()
+    }
+
+
+def evaluate(
+    plan: Plan, settings: Settings, earlier: Sequence[Row], known: Sequence[Failure]
+) -> Iterator[Row | Failure]:
+    """Measure what ``earlier`` rows lack; yields each new row after it was written, and each failure.
+
+    ``results.json`` is whole when the iterator ends; ``known`` failures are listed in it first. Raises OutputError.
+    """
+    rows, failures = list(earlier), list(known)
+    write_run(plan.output, settings, rows, [], failures)
+    try:
+        with (plan.output / "results.csv").open("a") as stream:
+            for image in list_images(plan.source):
+                for event in measure_image(plan, image, [row for row in rows if row.image == image.name]):
+                    if isinstance(event, Row):
+                        rows.append(event)
+                        stream.write(csv_text([event], settings.metrics, header=False))
+                        stream.flush()
+                    else:
+                        failures.append(event)
+                    yield event
+    except OSError as error:
+        raise OutputError(f"cannot write into {plan.output}: {error.strerror or error}") from error
+    rows.sort(key=lambda row: row.image)
+    write_run(plan.output, settings, rows, mean_rows(rows, _set_metrics(plan, rows)), failures)
