@@ -1,59 +1,24 @@
-"""python -m dlcodec.evaluation: rate-distortion tables and timings."""
+"""python -m dlcodec.evaluation: timings."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
-from dlcodec import checkpoint
 from dlcodec.evaluation.benchmark import time_compressai, time_stages
-from dlcodec.evaluation.curves import Curve, mean_gap, psnr_at, published
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_image, encode_image
 
-app = typer.Typer(help="Measure the shipped codec on real files.", add_completion=False, no_args_is_help=True)
+app = typer.Typer(help="Time the shipped codec.", add_completion=False, no_args_is_help=True)
 
 
-@app.command()
-def rate_distortion(
-    folder: Annotated[Path, typer.Argument(help="Folder of images.")],
-    levels: Annotated[str, typer.Option("-q", help="Rate levels, separated by commas.")] = "0,1,2,3,4,5,6,7",
-    anchor: Annotated[str, typer.Option(help="Published curve of anchors.json to compare with.")] = "mbt2018-mean",
-    output: Annotated[Path | None, typer.Option("-o", help="Also write every image's figures as JSON.")] = None,
-) -> None:
-    """Encode and decode every image at every level; print mean bpp of the files and mean PSNR."""
-    found = checkpoint.find("mean-scale")
-    print(f"model {found.short_digest.hex()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print("level     bpp     PSNR   against " + anchor)
-    reference = published(anchor)
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    rows, means = [], []
-    for level in map(float, levels.split(",")):
-        figures = []
-        for number, path in enumerate(paths):
-            if sys.stderr.isatty():
-                print(f"\r\x1b[Klevel {level:g}, {number + 1} of {len(paths)}", end="", file=sys.stderr)
-            rgb = load(path, DEFAULT_LIMITS)
-            data = encode_image(rgb, level, "cpu")
-            mse = float(np.square(decode_image(data, 1.0, "cpu").astype(np.float64) - rgb).mean())
-            figures.append((8 * len(data) / (rgb.shape[0] * rgb.shape[1]), 10 * np.log10(255**2 / mse)))
-            rows.append({"image": path.name, "level": level, "bpp": figures[-1][0], "psnr": figures[-1][1]})
-        bpp, psnr = (float(value) for value in np.mean(figures, 0))
-        means.append((bpp, psnr))
-        print(f"{level:5g} {bpp:7.4f} {psnr:8.3f} {psnr - psnr_at(reference, [bpp])[0]:+8.2f} dB", flush=True)
-    if len(means) > 1:
-        curve = Curve(*zip(*means, strict=True))
-        gap, first, last = mean_gap(curve, reference)
-        print(f"mean over {first:.3f} to {last:.3f} bpp: {gap:+.2f} dB against {anchor}")
-    if output:
-        output.write_text(json.dumps({"model": found.digest, "rows": rows}, indent=1) + "\n")
+@app.callback()
+def _group() -> None:
+    pass
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.errors import UsageError
+from dlcodec.errors import InputError, OutputError, UsageError
 
 T = TypeVar("T", int, float)
 
@@ -107,6 +107,72 @@ def run(
     _print_means(read_run(output))
     if failures:
         raise typer.Exit(failures[0].exit_code)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="The page to write.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the page if it exists.")] = False,
+) -> None:
+    """Write one self-contained HTML page: tables, plots, distances, the worst and best images."""
+    from dlcodec.evaluation.report import build_report
+    from dlcodec.files import refuse_existing, write_atomically
+
+    refuse_existing(output, force=force)
+    write_atomically(output, build_report(_read(results), results).encode())
+
+
+@app.command()
+def plots(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of runs, drawn together.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the figures.")],
+) -> None:
+    """Write every figure that the runs have data for as SVG and PNG; print their paths."""
+    from dlcodec.evaluation.plots import write_figures
+
+    runs = [_read(folder) for folder in results]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {output}: {error.strerror}") from error
+    for path in write_figures(runs, output):
+        print(path)
+
+
+@app.command()
+def compare(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one.")
+    ],
+    metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all of the run")] = "",
+) -> None:
+    """Distance of every curve of a run to a reference: BD-rate, BD-metric, mean gap over .12 to .9 bpp.
+
+    Against another run, curves of the same name are compared. The second table has each point's gap at its own rate.
+    """
+    from dlcodec.evaluation.compare import gap_table, is_fair, summary_table
+
+    run = _read(results)
+    other = _read(Path(reference)) if Path(reference).is_dir() else reference
+    for metric in _names(metrics) or run.settings.metrics:
+        tables = summary_table(run, other, metric), gap_table(run, other, metric)
+        print(f"{metric}, {run.name} against {Path(reference).name}")
+        for table in tables:
+            _print_table(table)
+            print()
+    if not is_fair(run, other):
+        _complain(f"{results} is not over the images that {reference} was measured on; the figures say little")
+
+
+def _read(folder: Path) -> Any:
+    from dlcodec.evaluation.results import read_run
+
+    run = read_run(folder)
+    if not run.rows:
+        raise InputError(f"{folder} holds no finished rows")
+    return run
 
 
 def _left(plan: Any, earlier: Sequence[Any]) -> int:

@@ -1,44 +1,136 @@
-"""Rate-distortion curves: the published ones, and the distance between two."""
+"""Quality over rate: the curves of a run, the published ones, and the distance between two."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from dlcodec.evaluation.metrics import METRICS
+from dlcodec.evaluation.results import Point, Row, Run
 
 _ANCHORS = Path(__file__).parent / "anchors.json"
+_KODAK = frozenset(f"kodim{number:02}" for number in range(1, 25))
+_NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of rising rate: ``bpp`` in bits per pixel of the file, ``psnr`` in dB (RGB)."""
+    """Points of rising rate: ``bpp`` in bits per pixel of the file, ``values`` of the metric ``metric``."""
 
+    name: str
+    metric: str
     bpp: tuple[float, ...]
-    psnr: tuple[float, ...]
+    values: tuple[float, ...]
 
 
-def published(name: str) -> Curve:
-    """A curve of ``anchors.json``, measured on Kodak."""
-    entry = json.loads(_ANCHORS.read_text())["kodak"][name]
-    return Curve(tuple(entry["bpp"]), tuple(entry["psnr"]))
+def _rising(name: str, metric: str, points: Iterable[tuple[float, float]]) -> Curve:
+    bpp, values = zip(*sorted(points), strict=True)
+    return Curve(name, metric, bpp, values)
 
 
-def psnr_at(curve: Curve, rates: Sequence[float]) -> list[float]:
-    """PSNR at the given rates, linear in log rate between points; NaN outside the curve."""
+def published(metric: str, *, plotted: bool = False) -> dict[str, Curve]:
+    """The curves of ``anchors.json`` that have this metric, by key; all on Kodak. ``plotted``: a few only."""
+    entries = json.loads(_ANCHORS.read_text())["kodak"]
+    return {
+        key: _rising(entry["label"], metric, zip(entry["bpp"], entry[metric], strict=True))
+        for key, entry in entries.items()
+        if metric in entry and (entry["plotted"] or not plotted)
+    }
+
+
+def is_kodak(run: Run) -> bool:
+    """Whether a run was over the 24 images that the published curves were measured on."""
+    return {Path(row.image).stem for row in run.rows} == _KODAK
+
+
+def at_main_setting(means: Sequence[Row]) -> list[Row]:
+    """The rows that curves are drawn through: at the most steps and the lowest seed, where anything was sampled."""
+    steps = max((row.point.steps for row in means if row.point.steps is not None), default=None)
+    seed = min((row.point.seed for row in means if row.point.seed is not None), default=None)
+    return [row for row in means if row.point.steps is None or (row.point.steps, row.point.seed) == (steps, seed)]
+
+
+def point_name(point: Point) -> str:
+    """``dlcodec tau 0.3``, or a peer's name."""
+    return point.codec if point.tau is None else f"{point.codec} tau {point.tau:g}"
+
+
+def run_curves(run: Run, metric: str) -> list[Curve]:
+    """One curve a codec and tau, in the order of the means."""
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in at_main_setting(run.means):
+        if metric in row.metrics:
+            groups.setdefault(point_name(row.point), []).append((row.bpp, row.metrics[metric]))
+    return [_rising(name, metric, points) for name, points in groups.items()]
+
+
+def value_at(curve: Curve, rates: Sequence[float]) -> list[float]:
+    """The metric at the given rates, linear in log rate between points; NaN outside the curve."""
     logs = np.log(curve.bpp)
-    values: list[float] = np.interp(np.log(rates), logs, curve.psnr, left=np.nan, right=np.nan).tolist()
+    values: list[float] = np.interp(np.log(rates), logs, curve.values, left=np.nan, right=np.nan).tolist()
     return values
 
 
 def mean_gap(curve: Curve, anchor: Curve, low: float = 0.12, high: float = 0.9) -> tuple[float, float, float]:
-    """Mean PSNR of ``curve`` minus ``anchor`` in dB over ``low`` to ``high`` bpp, and the range both cover of it.
-
-    A published curve whose first point lies within 5 % above ``low`` counts as covering it from there.
-    """
+    """Mean of ``curve`` minus ``anchor`` over ``low`` to ``high`` bpp, and the range both cover of it; NaN if none."""
     first, last = max(low, curve.bpp[0], anchor.bpp[0]), min(high, curve.bpp[-1], anchor.bpp[-1])
+    if first >= last:
+        return _NAN, first, last
     rates = np.linspace(first, last, 400).tolist()
-    difference = np.array(psnr_at(curve, rates)) - np.array(psnr_at(anchor, rates))
-    return float(np.nanmean(difference)), first, last
+    return float(np.nanmean(np.subtract(value_at(curve, rates), value_at(anchor, rates)))), first, last
+
+
+def _usable(curve: Curve, reference: Curve, rising: bool) -> bool:
+    """Two points or more each, finite, and, for a rate as a function of the metric, a metric that rises with rate."""
+    sign = 1 if METRICS[curve.metric].higher_is_better else -1
+    return all(
+        len(one.bpp) > 1
+        and np.isfinite(one.values).all()
+        and (np.diff(one.bpp) > 0).all()
+        and (not rising or (np.diff(one.values) * sign > 0).all())
+        for one in (curve, reference)
+    )
+
+
+def bd_rate(curve: Curve, reference: Curve) -> float:
+    """Bjontegaard delta rate in percent: below 0 where ``curve`` needs fewer bits for the same quality.
+
+    Piecewise cubic (Bjontegaard 2001, with PCHIP), over the qualities that both reach. NaN where they share none, or
+    where a curve is of one point or its quality does not rise with its rate throughout.
+    """
+    if not _usable(curve, reference, rising=True):
+        return _NAN
+    from bjontegaard import bd_rate as delta
+
+    sign = 1 if METRICS[curve.metric].higher_is_better else -1
+    return _delta(delta, reference, curve, sign * np.array(reference.values), sign * np.array(curve.values))
+
+
+def bd_metric(curve: Curve, reference: Curve) -> float:
+    """Bjontegaard delta of the metric, in its unit: ``curve`` minus ``reference`` over the log rates that both cover.
+
+    NaN where they share none.
+    """
+    if not _usable(curve, reference, rising=False):
+        return _NAN
+    from bjontegaard import bd_psnr as delta
+
+    return _delta(delta, reference, curve, np.array(reference.values), np.array(curve.values))
+
+
+def _delta(delta: Callable[..., float], reference: Curve, curve: Curve, *values: npt.NDArray[Any]) -> float:
+    """Call one of the library's functions; ``values`` are the reference's, then the curve's."""
+    rates = np.array(reference.bpp), np.array(curve.bpp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of curves that do not overlap, and answers NaN
+        answer = delta(
+            *(rates[0], values[0], rates[1], values[1]), method="pchip", require_matching_points=False, min_overlap=0
+        )
+    return float(answer)

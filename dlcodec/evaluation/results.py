@@ -90,6 +90,11 @@ class Run:
     means: tuple[Row, ...]
 
 
+def stream_path(folder: Path, image: str, level: float) -> Path:
+    """Where a run keeps the coded file of an image at a rate level."""
+    return folder / "files" / image / f"q{level:g}.dlc"
+
+
 def _flat(row: Row) -> dict[str, Any]:
     flat = {name: getattr(row.point if name in POINT_COLUMNS else row, name) for name in COLUMNS}
     return {**flat, **row.metrics}

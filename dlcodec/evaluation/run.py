@@ -23,6 +23,7 @@ from dlcodec.evaluation.results import (
     csv_text,
     mean_rows,
     read_run,
+    stream_path,
     write_run,
 )
 from dlcodec.files import read_bounded, write_atomically
@@ -74,7 +75,7 @@ def code(
         data = peer.encode(rgb, first.quality)
         yield first, len(data), peer.decode(data)
         return
-    path = plan.output / "files" / image.name / f"q{first.quality:g}.dlc"
+    path = stream_path(plan.output, image.name, first.quality)
     if coded and path.is_file():
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
         unpack(data, DEFAULT_LIMITS)

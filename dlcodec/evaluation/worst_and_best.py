@@ -1,0 +1,67 @@
+"""The images a metric likes least and most, decoded once more and cropped where the error is largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlcodec.evaluation.metrics import METRICS
+from dlcodec.evaluation.plots import middle_level
+from dlcodec.evaluation.results import OURS, Row, Run, stream_path
+from dlcodec.files import read_bounded
+from dlcodec.image import RGB, load
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_images
+
+SIDE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Crops of one image, at most ``SIDE`` pixels a side: the original and then each tau."""
+
+    title: str
+    crops: tuple[tuple[str, RGB], ...]
+
+
+def worst_window(original: RGB, decoded: RGB) -> tuple[slice, slice]:
+    """The window of at most ``SIDE`` pixels a side where two (H, W, 3) pictures differ most in mean square."""
+    error = np.square(decoded.astype(np.float64) - original).sum(2)
+    sums = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    height, width = (min(SIDE, side) for side in error.shape)
+    totals = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(totals.argmax()), totals.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def pick(run: Run) -> list[tuple[str, Row]]:
+    """For every metric the worst and the best image, at the middle level and the lowest tau, with a title each."""
+    level = middle_level(run)
+    rows = [row for row in run.rows if row.point.codec == OURS and row.point.quality == level]
+    tau = min(row.point.tau or 0.0 for row in rows)
+    steps = max((row.point.steps or 0) for row in rows)
+    at_tau = [row for row in rows if row.point.tau == tau and (row.point.steps or steps) == steps]
+    chosen = []
+    for metric in (name for name in run.settings.metrics if name in at_tau[0].metrics):
+        ranked = sorted(at_tau, key=lambda row: row.metrics[metric], reverse=METRICS[metric].higher_is_better)
+        for word, row in (("worst", ranked[-1]), ("best", ranked[0])):
+            figures = f"{row.metrics[metric]:.4g} at level {level:g}, tau {tau:g}, {row.bpp:.3f} bpp"
+            chosen.append((f"{METRICS[metric].label}, {word}: {row.image}, {figures}", row))
+    return chosen
+
+
+def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
+    """Decode the row's file at its tau and at 1 and crop both where the former is farthest from the original.
+
+    ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
+    """
+    original = load(Path(run.settings.source) / row.image, DEFAULT_LIMITS)
+    data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
+    taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
+    pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))
+    window = worst_window(original, pictures[0])
+    decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))
+    return Example(title, (("original", original[window]), *decoded))
