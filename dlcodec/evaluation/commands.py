@@ -116,11 +116,13 @@ def report(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the page if it exists.")] = False,
 ) -> None:
     """Write one self-contained HTML page: tables, plots, distances, the worst and best images."""
-    from dlcodec.evaluation.report import build_report
     from dlcodec.files import refuse_existing, write_atomically
 
     refuse_existing(output, force=force)
-    write_atomically(output, build_report(_read(results), results).encode())
+    run = _read(results)
+    from dlcodec.evaluation.report import build_report
+
+    write_atomically(output, build_report(run, results).encode())
 
 
 @app.command()
@@ -129,9 +131,9 @@ def plots(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the figures.")],
 ) -> None:
     """Write every figure that the runs have data for as SVG and PNG; print their paths."""
+    runs = [_read(folder) for folder in results]
     from dlcodec.evaluation.plots import write_figures
 
-    runs = [_read(folder) for folder in results]
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

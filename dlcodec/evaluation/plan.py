@@ -79,7 +79,7 @@ def lay_points(
         points += [
             Point(OURS, level, tau, count, seed) for count in steps for seed in seeds for tau in taus if tau != 1
         ]
-    points += [Point(peer.name, quality) for peer in peers for quality in peer.qualities]
+    points += [Point(peer.name, float(quality)) for peer in peers for quality in peer.qualities]
     return tuple(dict.fromkeys(points))
 
 

@@ -37,10 +37,10 @@ def _legend(axes: Axes) -> None:
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> None:
     """Lines that differ in shade, marker and dashes."""
-    shades = mpl.colormaps["cividis"].resampled(max(2, len(lines)))
+    shades = mpl.colormaps["cividis"]
     for number, (name, x, y) in enumerate(lines):
         marker, dashes = _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)]
-        shade = shades(number * 0.85 / max(1, len(lines) - 1))
+        shade = shades(number * 0.8 / max(1, len(lines) - 1))
         axes.plot(x, y, label=name, color=shade, marker=marker, linestyle=dashes, markersize=5)
     _legend(axes)
 

@@ -17,6 +17,7 @@ from dlcodec.image import png_bytes
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
+.settings td { text-align: left; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .15rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
@@ -50,7 +51,7 @@ def _settings(run: Run) -> str:
         ("device", f"{s.device} ({s.device_name}), {s.threads} threads, fusion in {s.precision}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in s.versions.items())),
     ]
-    return _table(("", ""), rows)
+    return f'<div class="settings">{_table(("", ""), rows)}</div>'
 
 
 def _means(run: Run) -> str:
@@ -111,6 +112,7 @@ def build_report(run: Run, folder: Path) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
         _settings(run),
+        *(f"<p>Failed: {escape(f'{failure.what}: {failure.error}')}</p>" for failure in run.failures),
         "<h2>Curves</h2>",
         *figures,
         "<h2>Distance to other codecs</h2><p>BD-rate (below 0: fewer bits for the same quality) / mean difference of "

@@ -82,12 +82,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A results folder as it was read: a row an image and point, and the mean of each point."""
+    """A results folder as it was read: a row an image and point, the mean of each point, and what failed."""
 
     name: str
     settings: Settings
     rows: tuple[Row, ...]
     means: tuple[Row, ...]
+    failures: tuple[Failure, ...]
 
 
 def stream_path(folder: Path, image: str, level: float) -> Path:
@@ -137,9 +138,10 @@ def read_run(folder: Path) -> Run:
     Raises InputError when it holds none.
     """
     try:
-        kept = json.loads((folder / "results.json").read_text())["settings"]
-        kept["metrics"] = tuple(kept["metrics"])
-        settings = Settings(**kept)
+        document = json.loads((folder / "results.json").read_text())
+        kept = document["settings"]
+        settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
+        failures = tuple(Failure(**failure) for failure in document["failures"])
         text = (folder / "results.csv").read_text()
         whole_lines = text[: text.rfind("\n") + 1]
         rows = [_row(cells, settings.metrics) for cells in csv.DictReader(io.StringIO(whole_lines))]
@@ -149,7 +151,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"the results in {folder} are damaged or of another version ({error!r})") from error
     images = tuple(row for row in rows if row.image != MEAN)
     means = mean_rows(images, {row.point: row.metrics for row in rows if row.image == MEAN})
-    return Run(folder.resolve().name, settings, images, tuple(means))
+    return Run(folder.resolve().name, settings, images, tuple(means), failures)
 
 
 def mean_rows(rows: Iterable[Row], of_sets: Mapping[Point, Mapping[str, float]]) -> list[Row]:

@@ -28,10 +28,14 @@ ARROWS = {
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
+    "evaluation": {
+        *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "evaluation"),
+        *("files", "fusion", "image", "limits", "pipeline"),
+    },
     "": {"errors", "image", "info", "limits", "pipeline"},
     "__main__": {"cli"},
 }
-"""Room -> the rooms it may import; "" is the package itself. The rooms cli and evaluation have rules of their own."""
+"""Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""
 
 
 def _room(module: str) -> str:
@@ -71,27 +75,35 @@ def test_a_module_imports_only_along_the_arrows(module: str) -> None:
 
 
 def test_every_room_has_a_rule() -> None:
-    assert {_room(name) for name in FILES} - ARROWS.keys() <= {"cli", "evaluation"}
+    assert {_room(name) for name in FILES} - ARROWS.keys() <= {"cli"}
 
 
 @pytest.mark.parametrize("module", FILES)
 def test_nobody_imports_training_evaluation_or_the_command_line(module: str) -> None:
     room = _room(module)
-    allowed = {room} | ({"cli"} if room == "__main__" else set())
+    allowed = {room} | {"__main__": {"cli"}, "cli": {"evaluation"}}.get(room, set())
     assert _rooms(module) & {"training", "evaluation", "cli"} <= allowed
 
 
-def test_the_command_line_imports_only_errors_before_a_command_runs() -> None:
-    tree = ast.parse(FILES["dlcodec.cli"].read_text())
+@pytest.mark.parametrize("module", ["dlcodec.cli", "dlcodec.evaluation.commands"])
+def test_the_command_line_imports_only_errors_before_a_command_runs(module: str) -> None:
+    tree = ast.parse(FILES[module].read_text())
     names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
-    assert {name for name in names if name.startswith("dlcodec")} == {"dlcodec", "dlcodec.errors"}
+    assert {name for name in names if name.startswith("dlcodec")} <= {"dlcodec", "dlcodec.errors"}
     plain = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     assert not (names | plain) & {"torch", "numpy", "PIL", "safetensors"}
 
 
 @pytest.mark.parametrize(
     ("library", "homes"),
-    [("constriction", ("dlcodec.entropy.coder",)), ("compressai", ("dlcodec.training", "dlcodec.evaluation"))],
+    [
+        ("constriction", ("dlcodec.entropy.coder",)),
+        ("compressai", ("dlcodec.training", "dlcodec.evaluation")),
+        ("matplotlib", ("dlcodec.evaluation.plots",)),
+        ("bjontegaard", ("dlcodec.evaluation.curves",)),
+        ("pillow_jxl", ("dlcodec.evaluation.peers",)),
+        ("torch_fidelity", ("dlcodec.evaluation.patch_fid",)),
+    ],
 )
 def test_a_library_is_known_only_at_home(library: str, homes: tuple[str, ...]) -> None:
     users = {name for name in FILES if any(used.split(".")[0] == library for used in imported_modules(name))}

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from dlcodec.errors import UsageError
+from dlcodec.evaluation.compare import gap_table, is_fair, pairs, summary_table
+from dlcodec.evaluation.curves import is_kodak, run_curves
+from dlcodec.evaluation.plots import draw, middle_level, write_figures
+from dlcodec.evaluation.report import build_report
+from dlcodec.evaluation.results import Point, Row, Run, Settings, mean_rows, read_run
+from dlcodec.evaluation.worst_and_best import SIDE, pick, worst_window
+from tests.evaluation.conftest import Start, finish
+
+RGB = npt.NDArray[np.uint8]
+SETTINGS = Settings("kodak", "mean-scale", "0", "1", ("psnr", "lpips-alex"), "cpu", "x", 1, "float32", {})
+
+
+def made_up(gain: float = 0.0, images: int = 24) -> Run:
+    """A run of invented figures with everything that can be drawn: taus, steps, seeds and a peer, named as Kodak."""
+    rows = []
+    for image in (f"kodim{number:02}.png" for number in range(1, images + 1)):
+        for level in range(4):
+            points = [Point("dlcodec", level, 1.0), Point("jpeg", 10 * level + 10)]
+            points += [Point("dlcodec", level, tau, n, seed) for tau in (0.0, 0.5) for n in (1, 10) for seed in (0, 1)]
+            for point in points:
+                tau, steps = (1.0 if point.tau is None else point.tau), point.steps or 10
+                values = {
+                    "psnr": 26 + 3 * level + tau + gain,
+                    "lpips-alex": (0.3 + 0.1 * tau + 0.1 / steps) / (level + 1),
+                }
+                rows.append(Row(image, 1, "0", 768, 512, point, 1.0, 0.1 * 2**level, values))
+    return Run(f"gain {gain:g}", SETTINGS, tuple(rows), tuple(mean_rows(rows, {})), ())
+
+
+class _References(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.images: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster", "background"):
+                (self.images if (value or "").startswith("data:image/") else self.found).append(value or "")
+        if tag in ("link", "script", "iframe", "object", "base"):
+            self.found.append(tag)
+
+
+def test_the_report_is_one_file_without_references(request_of: Start, pictures: Path) -> None:
+    (pictures / "broken<b>.png").write_bytes(b"no")
+    request = request_of(taus=(1.0, 0.0), peers=("jpeg",))
+    run, _ = finish(request)
+    page = build_report(run, request.output)
+    parser = _References()
+    parser.feed(page)
+    assert parser.found == []
+    assert not re.search(r"url\(|@import", page)
+    assert len(parser.images) == len(draw([run])) + 2 * 3  # worst and best: original, tau 0, tau 1
+    assert "PSNR (dB), worst" in page
+    assert "Failed: broken&lt;b&gt;.png" in page
+    assert f"{run.means[0].metrics['psnr']:.4f}" in page
+    for path in pictures.iterdir():
+        path.unlink()
+    assert "No further pictures: cannot read" in build_report(read_run(request.output), request.output)
+
+
+def test_figures_are_written_as_svg_and_png_and_are_the_same_again(tmp_path: Path) -> None:
+    run = made_up()
+    names = {path.name for path in write_figures([run], tmp_path)}
+    metrics = ("psnr", "lpips-alex")
+    figures = ["trade-lpips-alex", *(f"{what}-{name}" for what in ("rate", "tau", "steps") for name in metrics)]
+    assert names == {f"{name}.{kind}" for name in figures for kind in ("svg", "png")}
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    for name in names:
+        if name.endswith("svg"):
+            assert ElementTree.fromstring(first[name]).tag.endswith("svg")
+        else:
+            with Image.open(tmp_path / name) as image:
+                assert min(image.size) > 500
+    write_figures([run], tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == first
+
+
+def _lines(run: Run | list[Run], name: str) -> dict[str, list[tuple[float, float]]]:
+    (axes,) = draw(run if isinstance(run, list) else [run])[name].axes
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+    styles = [(line.get_marker(), line.get_linestyle(), line.get_color()) for line in axes.lines]
+    assert len(set(map(str, styles))) == len(styles)
+    return {str(line.get_label()): [(float(x), float(y)) for x, y in line.get_xydata()] for line in axes.lines}
+
+
+def test_the_lines_are_the_means_at_most_steps_and_lowest_seed() -> None:
+    run = made_up()
+    rate = _lines(run, "rate-lpips-alex")
+    assert rate["dlcodec tau 0"][0] == pytest.approx((0.1, 0.31))  # ten steps
+    assert {"jpeg", "CRDR, beta 3.84 (published)"} <= rate.keys()
+    assert len(_lines(run, "trade-lpips-alex")["0.200 bpp, tau 0 to 1"]) == 3
+    steps = _lines(run, "steps-lpips-alex")["dlcodec tau 0, level 2"]
+    assert [count for count, _ in steps] == [1, 10]
+    assert [value for _, value in steps] == pytest.approx([0.4 / 3, 0.31 / 3])
+    both = _lines([run, made_up(2.0)], "tau-psnr")
+    assert both["gain 2: level 2, 0.400 bpp"] == [(1.0, 35.0), (0.5, 34.5), (0.0, 34.0)]
+    assert middle_level(run) == 2
+
+
+def test_published_curves_stand_only_beside_the_images_they_were_measured_on() -> None:
+    part = made_up(images=23)
+    assert is_kodak(made_up())
+    assert not is_kodak(part)
+    assert not any("published" in name for name in _lines(part, "rate-psnr"))
+    assert not is_fair(part, "mbt2018-mean")
+    assert is_fair(part, "jpeg")
+    assert is_fair(made_up(), "mbt2018-mean")
+
+
+def test_a_run_is_compared_with_another_run_its_own_curves_or_a_published_one() -> None:
+    run, better = made_up(), made_up(1.0)
+    table = {row[0]: row for row in summary_table(better, run, "psnr")}
+    assert table["dlcodec tau 0"][2:4] == ["+1.0000", "+1.0000"]
+    assert float(table["dlcodec tau 0"][1]) < 0
+    names = [curve.name for curve, _ in pairs(run, "jpeg", "psnr")]
+    assert names == ["dlcodec tau 1", "dlcodec tau 0.5", "dlcodec tau 0"]
+    assert all(row[3] == "-1.0000" for row in gap_table(run, "jpeg", "psnr") if row[0] == "dlcodec tau 0")
+    assert gap_table(run, "mbt2018-mean", "psnr")[1][3] == "outside"
+    with pytest.raises(UsageError, match="neither a results folder nor a curve of psnr"):
+        pairs(run, "nothing", "psnr")
+    assert [curve.name for curve in run_curves(run, "psnr")][-1] == "jpeg"
+
+
+def test_the_worst_image_is_the_one_with_the_worst_value() -> None:
+    run = made_up(images=3)
+    rows = [
+        Row(r.image, 1, "0", 1, 1, r.point, 1, r.bpp, {**r.metrics, "psnr": 1.0})
+        if r.image == "kodim02.png"
+        else Row(r.image, 1, "0", 1, 1, r.point, 1, r.bpp, {**r.metrics, "lpips-alex": 0.9})
+        if r.image == "kodim03.png"
+        else r
+        for r in run.rows
+    ]
+    chosen = pick(Run("x", SETTINGS, tuple(rows), tuple(mean_rows(rows, {})), ()))
+    worst = {title.split(",")[0]: row.image for title, row in chosen if "worst" in title}
+    assert worst == {"PSNR (dB)": "kodim02.png", "LPIPS (alex)": "kodim03.png"}
+    assert {row.point for _, row in chosen} <= {Point("dlcodec", 2, 0.0, 10, seed) for seed in (0, 1)}
+
+
+def test_the_crop_is_where_the_error_is(photo: RGB) -> None:
+    decoded = photo.copy()
+    decoded[310:320, 420:440] ^= 255
+    rows, columns = worst_window(photo, decoded)
+    assert rows.start <= 310 < 320 <= rows.stop
+    assert columns.start <= 420 < 440 <= columns.stop
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (SIDE, SIDE)
+    assert worst_window(photo[:20, :30], decoded[:20, :30]) == (slice(0, 20), slice(0, 30))

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcodec import checkpoint, container
+from dlcodec.errors import InputError, UsageError
+from dlcodec.evaluation.plan import lay_points, prepare
+from dlcodec.evaluation.results import Failure, Point, Row, read_run
+from dlcodec.evaluation.run import evaluate
+from dlcodec.image import load
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_images
+from tests.evaluation.conftest import Start, begin, finish
+from tests.tiny import write_checkpoint
+
+
+def test_the_csv_has_the_documented_columns_and_true_figures(request_of: Start, pictures: Path) -> None:
+    request = request_of(peers=("jpeg",), taus=(1.0, 0.5))
+    finish(request)
+    with (request.output / "results.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert list(lines[0]) == (
+        "image images sha256 width height codec quality tau steps seed bytes bpp psnr".split()  # noqa: SIM905
+    )
+    assert len(lines) == 2 * (2 * 2 + 7) + (2 * 2 + 7)
+    line = next(one for one in lines if one["image"] == "a.png" and one["quality"] == "2.0" and one["tau"] == "0.5")
+    data = (request.output / "files" / "a.png" / "q2.dlc").read_bytes()
+    assert container.unpack(data, DEFAULT_LIMITS).header.level == 512
+    assert (int(line["bytes"]), float(line["bpp"])) == (len(data), 8 * len(data) / (70 * 48))
+    (decoded,) = decode_images(data, (0.5,), "cpu", steps=1, seed=0)
+    mse = np.square(decoded.astype(float) - load(pictures / "a.png", DEFAULT_LIMITS)).mean()
+    assert float(line["psnr"]) == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-9)
+    assert (line["steps"], line["seed"]) == ("1", "0")
+    means = [one for one in lines if one["image"] == "mean"]
+    assert {one["images"] for one in means} == {"2"}
+    mine = [float(one["bpp"]) for one in lines if one["quality"] == "20.0" and one["image"] != "mean"]
+    assert float(next(one["bpp"] for one in means if one["quality"] == "20.0")) == pytest.approx(sum(mine) / 2)
+
+
+def test_the_json_says_what_the_rows_were_made_with(request_of: Start, tiny: Path) -> None:
+    request = request_of(taus=(0.0,))
+    finish(request)
+    document = json.loads((request.output / "results.json").read_text())
+    settings = document["settings"]
+    base = checkpoint.find("mean-scale")
+    assert (settings["base"], settings["fusion"]) == (base.digest, checkpoint.find_fusion(base).digest)
+    assert {"dlcodec", "torch", "numpy", "pillow"} <= settings["versions"].keys()
+    assert (document["schema"], settings["device"], settings["metrics"]) == (1, "cpu", ["psnr"])
+    assert len(document["rows"]) == 4
+    assert [mean["images"] for mean in document["means"]] == [2, 2]
+    assert document["failures"] == []
+
+
+def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_of(taus=(1.0, 0.5))
+    whole, _ = finish(request_of(taus=(1.0, 0.5), output=request.output.parent / "whole"))
+    steps = evaluate(*begin(request))
+    early = [next(steps) for _ in range(3)]
+    steps.close()
+    with (request.output / "results.csv").open("a") as stream:
+        stream.write("a.png,1,0123")  # a line that was being written
+    encoded: list[float] = []
+    original = evaluate.__globals__["encode_image"]
+
+    def count(rgb: object, level: float, device: str) -> bytes:
+        encoded.append(level)
+        return original(rgb, level, device)
+
+    monkeypatch.setitem(evaluate.__globals__, "encode_image", count)
+    run, late = finish(request)
+    assert len(late) == 8 - 3
+    assert encoded == [0.0, 2.0]  # b.png only: the file of a.png at level 2 was there
+    assert all(isinstance(event, Row) for event in (*early, *late))
+    assert run.rows == whole.rows
+    assert run.means == whole.means
+    assert finish(request)[1] == []
+    assert encoded == [0.0, 2.0]
+
+
+def test_more_points_extend_a_run(request_of: Start) -> None:
+    first, _ = finish(request_of())
+    run, events = finish(request_of(levels=(0.0, 1.0, 2.0), peers=("jpeg",)))
+    assert len(events) == 2 * (1 + 7)
+    assert all(row in run.rows for row in first.rows)
+
+
+def test_a_run_refuses_rows_of_other_weights_metrics_or_images(
+    request_of: Start, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(request_of())
+    with pytest.raises(UsageError, match="begun with metrics"):
+        begin(request_of(metrics=("psnr", "ms-ssim")))
+    with monkeypatch.context() as patch:
+        write_checkpoint(tmp_path / "others", seed=1)
+        patch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "others"))
+        with pytest.raises(UsageError, match="begun with base"):
+            begin(request_of())
+    Image.new("RGB", (64, 64)).save(pictures / "b.png")
+    with pytest.raises(UsageError, match=r"rows of another b\.png"):
+        begin(request_of())
+
+
+def test_a_broken_image_is_reported_and_the_others_are_measured(request_of: Start, pictures: Path) -> None:
+    (pictures / "aa.png").write_bytes((pictures / "b.png").read_bytes()[:200])
+    run, events = finish(request_of())
+    (failure,) = [event for event in events if isinstance(event, Failure)]
+    assert (failure.what, failure.exit_code, failure.points) == ("aa.png", 3, 2)
+    assert {row.image for row in run.rows} == {"a.png", "b.png"}
+    assert run.failures == (failure,)
+    Image.new("RGB", (64, 64), "red").save(pictures / "aa.png")
+    run, events = finish(request_of())
+    assert len(events) == 2  # the mended image
+    assert run.failures == ()
+
+
+def test_an_image_too_small_for_a_metric_is_a_failure_not_a_hole(request_of: Start, pictures: Path) -> None:
+    Image.new("RGB", (170, 170)).save(pictures / "large.png")
+    run, events = finish(request_of(metrics=("psnr", "ms-ssim")))
+    assert {row.image for row in run.rows} == {"large.png"}
+    failures = [event for event in events if isinstance(event, Failure)]
+    assert [failure.exit_code for failure in failures] == [3] * 4
+    assert "161 pixels" in failures[0].error
+
+
+def test_an_unforeseen_fault_of_one_image_does_not_end_the_run(
+    request_of: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = evaluate.__globals__["encode_image"]
+
+    def fail_on_small(rgb: np.ndarray, level: float, device: str) -> bytes:  # type: ignore[type-arg]
+        if rgb.shape[0] == 48:
+            raise MemoryError("too much")
+        return original(rgb, level, device)
+
+    monkeypatch.setitem(evaluate.__globals__, "encode_image", fail_on_small)
+    run, events = finish(request_of())
+    assert {row.image for row in run.rows} == {"b.png"}
+    assert [event.exit_code for event in events if isinstance(event, Failure)] == [1, 1]
+
+
+def test_tau_below_one_without_fusion_weights_is_left_out_with_a_sentence(
+    request_of: Start, without_fusion: Path
+) -> None:
+    plan, settings, failures = prepare(request_of(taus=(0.0, 0.5, 1.0)))
+    assert [(failure.exit_code, "fusion weights" in failure.error) for failure in failures] == [(7, True)]
+    assert {point.tau for point in plan.points} == {1.0}
+    assert settings.fusion is None
+    with pytest.raises(UsageError, match="fusion weights"):
+        prepare(request_of(taus=(0.0,)))
+
+
+def test_what_cannot_be_had_is_left_out_and_the_rest_runs(request_of: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ImportError("absent")
+
+    monkeypatch.setattr("dlcodec.evaluation.metrics.import_module", refuse)
+    plan, settings, failures = prepare(request_of(metrics=("dists", "psnr", "fid"), peers=("bpg", "jpeg")))
+    assert [failure.what for failure in failures] == ["bpg", "dists", "fid"]
+    assert settings.metrics == ("psnr",)
+    assert list(plan.peers) == ["jpeg"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"levels": (2.5,)},
+        {"taus": (1.1,)},
+        {"steps": (0,)},
+        {"seeds": (-1,)},
+        {"metrics": ("ssim",)},
+        {"device": "tpu"},
+    ],
+)
+def test_values_out_of_range_are_refused(request_of: Start, changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        prepare(request_of(**changes))
+
+
+def test_a_folder_without_images_is_refused(request_of: Start, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no images"):
+        prepare(request_of(source=tmp_path))
+    with pytest.raises(InputError, match="cannot read the folder"):
+        prepare(request_of(source=tmp_path / "absent"))
+    with pytest.raises(InputError, match="no results"):
+        read_run(tmp_path)
+
+
+def test_steps_and_seeds_multiply_only_what_is_sampled() -> None:
+    points = lay_points((0.0,), (0.0, 1.0), (1, 2), (5,), ())
+    assert points == (
+        Point("dlcodec", 0.0, 1.0),
+        Point("dlcodec", 0.0, 0.0, 1, 5),
+        Point("dlcodec", 0.0, 0.0, 2, 5),
+    )
