@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -93,14 +95,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _had(names: Sequence[str], load: Callable[[str], T], failures: list[Failure]) -> dict[str, T]:
-    """What loads of ``names``; what does not becomes a failure."""
+def _had(names: Sequence[str], load: Callable[[str], T], missing: dict[str, DlcodecError]) -> dict[str, T]:
+    """What loads of ``names``; why the rest does not goes into ``missing``."""
     loaded = {}
     for name in names:
         try:
-            loaded[name] = load(name)
+            with redirect_stdout(sys.stderr):  # libraries announce their downloads on stdout
+                loaded[name] = load(name)
         except DlcodecError as error:
-            failures.append(Failure(name, str(error), error.exit_code))
+            missing[name] = error
     return loaded
 
 
@@ -108,7 +111,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
     """The plan of a request, its settings, and what of the request cannot be had here: it is left out of the plan.
 
     Raises UsageError for a value out of its range or an unknown name, WeightsError when there is no base codec,
-    InputError when there are no images, or the reason when no metric at all can be had.
+    InputError when there are no images, or the first reason when nothing is left to measure.
     """
     list_images(request.source)
     if unknown := [name for name in request.metrics if name not in METRICS]:
@@ -125,27 +128,26 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         for count in request.steps or (None,):
             check_sampling(count, seed)
 
-    failures: list[Failure] = []
+    missing: dict[str, DlcodecError] = {}
     taus, steps, fusion = request.taus, request.steps, None
     if any(tau != 1 for tau in taus):
-        found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), failures)
+        found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), missing)
         fusion = next(iter(found.values()), None)
         if fusion is None:
             taus = tuple(tau for tau in taus if tau == 1)
         else:
             steps = steps or (int(fusion.config["steps"]),)
-    peers = _had(request.peers, load_peer, failures)
+    peers = _had(request.peers, load_peer, missing)
     per_image = [name for name in request.metrics if name != "fid"]
-    measures = _had(per_image, lambda name: load_measure(name, device, request.metric_weights), failures)
+    measures = _had(per_image, lambda name: load_measure(name, device, request.metric_weights), missing)
     fids = _had(
         [name for name in request.metrics if name == "fid"],
         lambda _: PatchFid(device, request.metric_weights),
-        failures,
+        missing,
     )
     points = lay_points(levels, taus, steps, request.seeds, list(peers.values()))
     if not points or not (measures or fids):
-        reason = failures[-1] if failures else Failure("", "nothing to measure: name a metric", UsageError.exit_code)
-        raise UsageError(reason.error)
+        raise next(iter(missing.values()), UsageError("nothing to measure: name a tau or a peer, and a metric"))
     settings = Settings(
         source=str(request.source),
         family=base.family,
@@ -159,4 +161,4 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         versions=_versions(),
     )
     plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device)
-    return plan, settings, failures
+    return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

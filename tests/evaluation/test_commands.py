@@ -1,22 +1,41 @@
-"""``dlcodec eval`` in child processes."""
+"""``dlcodec eval`` as a user types it, in this process."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from dlcodec.cli import main
 from tests.evaluation.conftest import Start, finish
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dlcodec", "eval", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+@dataclass(frozen=True)
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def test_a_folder_is_enough_and_a_broken_image_is_in_the_exit_code(pictures: Path, tmp_path: Path, tiny: Path) -> None:
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*arguments: str | Path) -> Result:
+        monkeypatch.setattr("sys.argv", ["dlcodec", "eval", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return Result(int(stop.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def test_a_folder_is_enough_and_a_broken_image_is_in_the_exit_code(
+    pictures: Path, tmp_path: Path, tiny: Path, run: Command
+) -> None:
     (pictures / "aa.png").write_bytes(b"broken")
     arguments = ("-q", "0,2", "--tau", "1", "--metrics", "psnr", "--device", "cpu")
     result = run(pictures, "-o", tmp_path / "results", *arguments)
@@ -35,7 +54,7 @@ def test_a_folder_is_enough_and_a_broken_image_is_in_the_exit_code(pictures: Pat
     assert "choose another folder" in other.stderr
 
 
-def test_report_plots_and_compare(request_of: Start, tmp_path: Path) -> None:
+def test_report_plots_and_compare(request_of: Start, tmp_path: Path, run: Command) -> None:
     request = request_of(levels=(0.0, 1.0, 2.0), peers=("jpeg",))
     finish(request)
     page = tmp_path / "report.html"
@@ -56,14 +75,18 @@ def test_report_plots_and_compare(request_of: Start, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["nowhere", "-o", "OUT"], 3, "cannot read the folder nowhere"),
+        (["PICTURES", "-o", "OUT", "--tau", "0", "--metrics", "psnr"], 7, "fusion weights"),
         (["nowhere", "-o", "OUT", "-q", "a"], 2, "--level takes numbers"),
         (["report", "nowhere", "-o", "OUT"], 3, "nowhere holds no results"),
         (["compare", "nowhere", "elic"], 3, "nowhere holds no results"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_a_code(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
-    result = run(*(str(tmp_path / "out") if word == "OUT" else word for word in arguments))
-    assert result.returncode == code
+def test_a_mistake_is_one_sentence_and_a_code(
+    arguments: list[str], code: int, words: str, pictures: Path, without_fusion: Path, tmp_path: Path, run: Command
+) -> None:
+    paths = {"OUT": tmp_path / "out", "PICTURES": pictures}
+    result = run(*(paths.get(word, word) for word in arguments))
+    assert (result.returncode, result.stdout) == (code, "")
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from PIL import Image
 
 from dlcodec import checkpoint, container
-from dlcodec.errors import InputError, UsageError
+from dlcodec.errors import InputError, UsageError, WeightsError
+from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import lay_points, prepare
 from dlcodec.evaluation.results import Failure, Point, Row, read_run
-from dlcodec.evaluation.run import evaluate
-from dlcodec.image import load
+from dlcodec.evaluation.run import evaluate, resume
+from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images
 from tests.evaluation.conftest import Start, begin, finish
@@ -151,7 +153,7 @@ def test_tau_below_one_without_fusion_weights_is_left_out_with_a_sentence(
     assert [(failure.exit_code, "fusion weights" in failure.error) for failure in failures] == [(7, True)]
     assert {point.tau for point in plan.points} == {1.0}
     assert settings.fusion is None
-    with pytest.raises(UsageError, match="fusion weights"):
+    with pytest.raises(WeightsError, match="fusion weights"):
         prepare(request_of(taus=(0.0,)))
 
 
@@ -164,6 +166,40 @@ def test_what_cannot_be_had_is_left_out_and_the_rest_runs(request_of: Start, mon
     assert [failure.what for failure in failures] == ["bpg", "dists", "fid"]
     assert settings.metrics == ("psnr",)
     assert list(plan.peers) == ["jpeg"]
+
+
+class ColourDistance:
+    """Stands in for Inception: the mean colour is the feature, its largest difference the distance."""
+
+    def features(self, rgb: RGB) -> Features:
+        return rgb.reshape(1, -1, 3).mean(1, dtype=np.float32)
+
+    def distance(self, originals: list[Features], decoded: list[Features]) -> float:
+        return float(np.abs(np.concatenate(originals).mean(0) - np.concatenate(decoded).mean(0)).max())
+
+
+def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_run(
+    request_of: Start, pictures: Path
+) -> None:
+    request = request_of(levels=(1.0,))
+    plan, settings, _ = prepare(request)
+    plan = replace(plan, fid=ColourDistance())  # type: ignore[arg-type]
+    settings = replace(settings, metrics=("psnr", "fid"))
+    steps = evaluate(plan, settings, resume(plan, settings), [])
+    next(steps)
+    steps.close()
+    assert len(list(evaluate(plan, settings, resume(plan, settings), []))) == 1
+    run = read_run(request.output)
+    paths = [pictures / name for name in ("a.png", "b.png")]
+    coded = [(request.output / "files" / path.name / "q1.dlc").read_bytes() for path in paths]
+    sets = [
+        [load(path, DEFAULT_LIMITS) for path in paths],
+        [next(decode_images(data, (1.0,), "cpu")) for data in coded],
+    ]
+    colours = [np.mean([rgb.reshape(-1, 3).mean(0) for rgb in one], 0) for one in sets]
+    assert run.means[0].metrics["fid"] == pytest.approx(np.abs(colours[0] - colours[1]).max(), abs=1e-3)
+    assert run.means[0].metrics["fid"] > 0
+    assert all("fid" not in row.metrics for row in run.rows)
 
 
 @pytest.mark.parametrize(
