@@ -1,1 +1,1 @@
-"""Measuring the codec on real files: rate and distortion against published curves, and speed."""
+"""Measuring the codec on real files: quality over rate beside peers and published curves, and speed."""
