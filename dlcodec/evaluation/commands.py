@@ -94,7 +94,7 @@ def run(
 
     for failure in failures:
         _complain(f"left out: {failure.error}")
-    earlier = resume(plan, settings)
+    earlier, settings = resume(plan, settings)
     with _progress() as bar:
         task = bar.add_task("", total=_left(plan, earlier))
         for event in evaluate(plan, settings, earlier, failures):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -37,9 +38,10 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(read_bounded(path, DEFAULT_LIMITS.file_bytes)).hexdigest()[:16]
 
 
-def resume(plan: Plan, settings: Settings) -> list[Row]:
-    """The rows that the output folder already has; it is made where it is missing.
+def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
+    """The rows that the output folder already has, which is made where it is missing, and the settings of all rows.
 
+    The settings are those given, with the fusion weights of earlier rows where none are needed now.
     Raises UsageError when they were made with other settings or of other images, InputError when they are damaged,
     OutputError when the folder cannot be made.
     """
@@ -48,7 +50,7 @@ def resume(plan: Plan, settings: Settings) -> list[Row]:
     except OSError as error:
         raise OutputError(f"cannot make the folder {plan.output}: {error.strerror}") from error
     if not (plan.output / "results.json").exists():
-        return []
+        return [], settings
     earlier = read_run(plan.output)
     names = [*IDENTITY, *(["fusion"] if earlier.settings.fusion and settings.fusion else [])]
     for name in names:
@@ -59,7 +61,7 @@ def resume(plan: Plan, settings: Settings) -> list[Row]:
         path = plan.source / image
         if not path.is_file() or file_digest(path) != digest:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
-    return list(earlier.rows)
+    return list(earlier.rows), replace(settings, fusion=settings.fusion or earlier.settings.fusion)
 
 
 def code(

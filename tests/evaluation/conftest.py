@@ -52,7 +52,8 @@ def request_of(pictures: Path, tmp_path: Path, tiny: Path) -> Start:
 def begin(request: Request) -> tuple[Plan, Settings, list[Row], list[Failure]]:
     """What a command does before the first image."""
     plan, settings, failures = prepare(request)
-    return plan, settings, resume(plan, settings), failures
+    rows, settings = resume(plan, settings)
+    return plan, settings, rows, failures
 
 
 def finish(request: Request) -> tuple[Run, list[Row | Failure]]:

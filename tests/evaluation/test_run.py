@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images
 from tests.evaluation.conftest import Start, begin, finish
-from tests.tiny import write_checkpoint
+from tests.tiny import write_checkpoint, write_fusion
 
 
 def test_the_csv_has_the_documented_columns_and_true_figures(request_of: Start, pictures: Path) -> None:
@@ -90,6 +91,20 @@ def test_more_points_extend_a_run(request_of: Start) -> None:
     run, events = finish(request_of(levels=(0.0, 1.0, 2.0), peers=("jpeg",)))
     assert len(events) == 2 * (1 + 7)
     assert all(row in run.rows for row in first.rows)
+
+
+def test_the_fusion_weights_of_earlier_rows_are_kept_on_record_and_not_mixed(
+    request_of: Start, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused, _ = finish(request_of(taus=(0.0,)))
+    plain, _ = finish(request_of(taus=(1.0,)))
+    assert fused.settings.fusion
+    assert plain.settings.fusion == fused.settings.fusion
+    shutil.copytree(tiny_folder, tmp_path / "others")
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "others"))
+    write_fusion(tmp_path / "others", seed=1)
+    with pytest.raises(UsageError, match="begun with fusion"):
+        begin(request_of(taus=(0.5,)))
 
 
 def test_a_run_refuses_rows_of_other_weights_metrics_or_images(
@@ -185,10 +200,10 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
     plan, settings, _ = prepare(request)
     plan = replace(plan, fid=ColourDistance())  # type: ignore[arg-type]
     settings = replace(settings, metrics=("psnr", "fid"))
-    steps = evaluate(plan, settings, resume(plan, settings), [])
+    steps = evaluate(plan, settings, resume(plan, settings)[0], [])
     next(steps)
     steps.close()
-    assert len(list(evaluate(plan, settings, resume(plan, settings), []))) == 1
+    assert len(list(evaluate(plan, settings, resume(plan, settings)[0], []))) == 1
     run = read_run(request.output)
     paths = [pictures / name for name in ("a.png", "b.png")]
     coded = [(request.output / "files" / path.name / "q1.dlc").read_bytes() for path in paths]
