@@ -28,6 +28,18 @@ ARROWS = {
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
+    "explore": {
+        "arguments",
+        "checkpoint",
+        "container",
+        "errors",
+        "explore",
+        "files",
+        "image",
+        "info",
+        "limits",
+        "pipeline",
+    },
     "": {"errors", "image", "info", "limits", "pipeline"},
     "__main__": {"cli"},
 }

@@ -64,6 +64,10 @@ def test_importing_the_package_does_not_import_torch() -> None:
         (["encode", "GARBAGE", "-o", "OUT.dlc"], 3),
         (["encode", "GARBAGE", "-o", "OUT.dlc", "-q", "99"], 2),
         (["decode", "IN", "-o", "IN.png", "-f"], 8),
+        (["explore", "IN", "-o", "OUT.png"], 2),
+        (["explore", "IN", "-o", "OUT.html", "--tau", "1"], 2),
+        (["explore", "GARBAGE", "-o", "OUT.html"], 4),
+        (["explore", "IN", "-o", "OUT.html", "--original", "GARBAGE"], 3),
         (["info", "IN"], 0),
         (["info", "--json", "IN", "GARBAGE"], 4),
     ],
@@ -75,7 +79,7 @@ def test_what_needs_no_network_does_not_import_torch(
     (tmp_path / "garbage").write_bytes(b"garbage " * 20)
     (tmp_path / "a.png").mkdir()
     names = {"IN": file, "IN.png": tmp_path / "a.png", "GARBAGE": tmp_path / "garbage"}
-    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.jpg")}
+    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.jpg", "OUT.html")}
     before = sorted(tmp_path.rglob("*"))
     assert _run(*(str(names.get(word, word)) for word in arguments)) == (code, False)
     assert sorted(tmp_path.rglob("*")) == before
