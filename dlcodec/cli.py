@@ -290,6 +290,45 @@ def evaluate(context: typer.Context) -> None:
     evaluation(context.args, prog_name="dlcodec eval")
 
 
+@app.command()
+def explore(
+    source: Annotated[Path, typer.Argument(metavar="IN.dlc", help="The file to look into.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.html", help="The page to write.")],
+    original: Annotated[
+        Path | None, typer.Option("--original", metavar="IMG", help="The picture that was encoded, to compare with.")
+    ] = None,
+    tau: Annotated[
+        str | None,
+        typer.Option(metavar="TAU[,TAU...]", help="Values of tau; 1 is always added.", show_default="0,0.1,...,1"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Write a page that shows a .dlc file along tau: a slider, comparisons, a map of what was invented."""
+    from dlcodec.explore.command import choose_taus, run_explore
+
+    taus = choose_taus(None if tau is None else _parse_taus(tau))
+    page = run_explore(
+        source,
+        output,
+        original=original,
+        taus=taus,
+        steps=steps,
+        seed=seed,
+        most_megabytes=max_mb,
+        device=device.value,
+        force=force,
+        count_steps=_step_counter,
+    )
+    kept = "lossless" if page.quality == 100 else f"WebP quality {page.quality}"
+    _say(f"{output}: {len(taus)} values of tau, {len(page.data) / 1e6:.1f} MB, pictures {kept}")
+
+
 def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]

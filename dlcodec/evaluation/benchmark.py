@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,46 @@ from dlcodec.codecs.base import CodingStep, Integers
 from dlcodec.codecs.mean_scale import HYPER_LAYERS, MeanScaleCodec
 from dlcodec.entropy.coder import Decoder, Encoder
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LEVEL_STEPS
+from dlcodec.fusion.fuse import Precision
+from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec, run_steps
+from dlcodec.pipeline import (
+    Device,
+    choose_device,
+    decode_image,
+    decode_latent,
+    encode_image,
+    load_codec,
+    load_fusion,
+    run_steps,
+)
 
 Timings = dict[str, float]
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _median(function: Callable[[], Any], repeats: int) -> float:
     function()
     seconds = []
     for _ in range(repeats):
+        _wait()
         begun = time.perf_counter()
         function()
+        _wait()
         seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
 
 
-def time_stages(rgb: RGB, level: float, repeats: int) -> Timings:
-    """Median seconds of encode and decode in a warm process on the CPU, and of the entropy layer's parts."""
-    codec = load_codec(checkpoint.find("mean-scale"), torch.device("cpu"))
+def time_stages(rgb: RGB, level: float, repeats: int, device: Device) -> Timings:
+    """Median seconds of encode and decode at tau 1 in a warm process, and of the parts of each."""
+    codec = load_codec(checkpoint.find("mean-scale"), choose_device(device))
     assert isinstance(codec, MeanScaleCodec)
-    data = encode_image(rgb, level, "cpu")
+    data = encode_image(rgb, level, device)
     file = container.unpack(data, DEFAULT_LIMITS)
     padded = pad(rgb, codec.stride)
     steps: list[CodingStep] = []
@@ -68,14 +87,37 @@ def time_stages(rgb: RGB, level: float, repeats: int) -> Timings:
 
     y_hat = codec.to_float(decode_latent(file, codec), q)
     return {
-        "encode": _median(lambda: encode_image(rgb, level, "cpu"), repeats),
-        "decode": _median(lambda: decode_image(data, 1.0, "cpu"), repeats),
+        "encode": _median(lambda: encode_image(rgb, level, device), repeats),
+        "decode, tau 1": _median(lambda: decode_image(data, 1.0, device), repeats),
         "analysis transforms": _median(lambda: codec.analyse(x, q), repeats),
         "synthesis transform": _median(lambda: codec.synthesise(y_hat), repeats),
         "exact hyper-synthesis": _median(lambda: codec.hyper_synthesis(latents.z_symbols, q), repeats),
         f"range encode ({sum(step.index.size for step in steps)} symbols)": _median(code, repeats),
         "range decode": _median(uncode, repeats),
     }
+
+
+def time_fusion(rgb: RGB, level: float, repeats: int, device: Device, precision: Precision) -> Timings:
+    """Median seconds of decode at tau 0, and of the fusion alone: 1 step and 10, condition branch and noise included.
+
+    Raises WeightsError where the fusion weights are missing.
+    """
+    where = choose_device(device)
+    found = checkpoint.find("mean-scale")
+    codec, fusion = load_codec(found, where), load_fusion(found, where, precision)
+    file = container.unpack(data := encode_image(rgb, level, device), DEFAULT_LIMITS)
+    y_hat = codec.to_float(decode_latent(file, codec), file.header.level)
+    share = level / (found.levels - 1)
+
+    def fuse(steps: int) -> None:
+        noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), file.header.latent_digest, 0))
+        next(fusion.fuse(y_hat, share, noise, (0.0,), steps))
+
+    timings = {f"fusion, steps {steps}": _median(partial(fuse, steps), repeats) for steps in (1, 10)}
+    for steps in (1, 10):
+        decode = partial(decode_image, data, 0.0, device, steps=steps, precision=precision)
+        timings[f"decode, tau 0, steps {steps}"] = _median(decode, repeats)
+    return timings
 
 
 def as_compressai(level: int) -> Any:

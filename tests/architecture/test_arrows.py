@@ -32,6 +32,18 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "evaluation"),
         *("files", "fusion", "image", "limits", "pipeline"),
     },
+    "explore": {
+        "arguments",
+        "checkpoint",
+        "container",
+        "errors",
+        "explore",
+        "files",
+        "image",
+        "info",
+        "limits",
+        "pipeline",
+    },
     "": {"errors", "image", "info", "limits", "pipeline"},
     "__main__": {"cli"},
 }

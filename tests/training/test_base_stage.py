@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from tests.conftest import RGB
@@ -23,20 +20,6 @@ except (ImportError, RuntimeError) as error:
 
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import Budget, learning_rate
-
-
-@pytest.fixture
-def tar(tmp_path: Path, photo: RGB) -> Path:
-    path = tmp_path / "tiles.tar"
-    with tarfile.open(path, "w") as archive:
-        for number in range(3):
-            stream = io.BytesIO()
-            Image.fromarray(photo[number * 100 : number * 100 + 128, 100:300]).save(stream, "PNG")
-            member = tarfile.TarInfo(f"{number}.png")
-            member.size = stream.tell()
-            stream.seek(0)
-            archive.addfile(member, stream)
-    return path
 
 
 def recipe(tar: Path, steps: int) -> BaseRecipe:

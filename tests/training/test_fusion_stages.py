@@ -1,0 +1,219 @@
+"""Stages 2 and 3 on a tiny codec: they learn, follow the base's orientation, resume, and export what decodes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from typer.testing import CliRunner
+
+from tests.conftest import RGB
+
+try:
+    import lpips
+
+    from dlcodec.training.frozen import FrozenBase
+except (ImportError, RuntimeError) as error:
+    # CompressAI and lpips need torchvision, which does not import beside a CPU-only build of torch.
+    pytest.skip(f"CompressAI or lpips does not import here: {error}", allow_module_level=True)
+
+from dlcodec import checkpoint
+from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.fusion.schedule import CosineSchedule
+from dlcodec.pipeline import decode_image, encode_image, run_steps
+from dlcodec.training import __main__ as commands
+from dlcodec.training.base_stage import train_base
+from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.fusion_stages import FusionRecipe, TrainableFusion, load_auxiliary, train_auxiliary, train_fusion
+from dlcodec.training.loop import Budget, Optimisation, load_prefixed
+from dlcodec.training.perceptual import PictureLoss, load_lpips
+from tests.tiny import PARAMS
+from tests.training.test_base_stage import recipe as base_recipe
+
+CPU = torch.device("cpu")
+SCHEDULE = CosineSchedule(0.008, 1e-4)
+
+
+def recipe(data: Path, steps: int) -> FusionRecipe:
+    how = Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None))
+    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.1, "decoded", how)
+
+
+@pytest.fixture(scope="module")
+def metric(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LPIPS on a random backbone: its gradients are real, its judgement is not."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("metric") / "lpips.safetensors"
+    state = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).state_dict()
+    save_file({name: tensor.clone() for name, tensor in state.items()}, path)  # the heads are there under two names
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, photo: RGB) -> Path:
+    """A tiny base that was trained a little: a random synthesis would not react to its latent."""
+    folder = tmp_path_factory.mktemp("base")
+    Image.fromarray(photo[:256, 100:400]).save(folder / "photo.png")
+    run, path = folder / "run.safetensors", folder / "mean-scale" / "base.safetensors"
+    train_base(base_recipe(folder, 150), run, None, CPU, 60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "LADDER", (0.0018, 0.0067, 0.025))
+        options = ["--data", str(folder), "--crops", "2", "--crop", "64", "--default-level", "1"]
+        answer = CliRunner().invoke(commands.app, ["export", str(run), str(path), *options])
+    assert answer.exit_code == 0, answer.output
+    return path
+
+
+@pytest.fixture
+def base(weights: Path) -> FrozenBase:
+    return FrozenBase(weights, CPU, bf16=False, compile_=False)
+
+
+@pytest.fixture
+def batch(tar: Path) -> Tensor:
+    return CropSampler(load_tiles([tar], 64), 8, 64, CPU, 7).batch()
+
+
+def test_the_frozen_base_decodes_what_the_codec_decodes(base: FrozenBase, weights: Path, batch: Tensor) -> None:
+    found = checkpoint.read_metadata(weights)
+    codec = MeanScaleCodec(found.config, checkpoint.load_arrays(found), CPU)
+
+    def known(step):  # type: ignore[no-untyped-def]
+        return step.symbols
+
+    for level in (0.0, 1.0, 1.5):
+        q = round(level * 256)
+        y_hat = base.decode(base.analyse(batch), torch.full((8,), level))
+        for number in range(3):
+            x = batch[number : number + 1]
+            latent, _ = run_steps(codec.coding_steps(64, 64, q, codec.analyse(x, q)), known)
+            exact = codec.to_float(latent, q)[0]
+            assert (y_hat[number] - exact).abs().mean() < 0.02 * exact.abs().mean()
+
+
+def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
+    base: FrozenBase,
+    tar: Path,
+    metric: Path,
+    tmp_path: Path,
+    batch: Tensor,
+) -> None:
+    run = tmp_path / "auxiliary.safetensors"
+    train_auxiliary(recipe(tar, 40), base, metric, run, CPU, 60)
+    loss = PictureLoss(load_lpips(metric), 1.0, 0.2)
+    torch.manual_seed(0)
+    before = loss(batch, base.synthesise(base.analyse(batch)))[0]
+    torch.manual_seed(0)
+    after = loss(batch, base.synthesise(load_auxiliary(run, base)(batch)))[0]
+    assert after < before - 0.02
+    assert load_file(run)["ema.0.weight"].shape == (8, 3, 5, 5)
+
+
+def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
+    fusion = TrainableFusion(PARAMS).eval()
+    fusion.load_state_dict(load_prefixed(run, "ema."))
+    torch.manual_seed(0)
+    level = torch.ones(8)
+    with torch.inference_mode():
+        y_hat = fusion.standardise(base.decode(base.analyse(batch), level))
+        clean = fusion(torch.randn_like(y_hat), y_hat, torch.ones(8), level / 2)
+        return float(loss(batch, base.synthesise(fusion.restore(clean)))[0])
+
+
+@pytest.mark.parametrize("orientation", ["distortion", "perception"])
+def test_the_fusion_network_learns_what_the_orientation_asks_for(
+    base: FrozenBase,
+    tar: Path,
+    metric: Path,
+    tmp_path: Path,
+    batch: Tensor,
+    orientation: str,
+) -> None:
+    """Towards LPIPS beside a base that minimises distortion; towards distortion alone beside one that does not."""
+    base.orientation = orientation
+    losses = []
+    judge = PictureLoss(load_lpips(metric) if orientation == "distortion" else None, 1.0, 0.2)
+    run = tmp_path / "fusion.safetensors"
+    for steps in (1, 40):
+        plan = replace(recipe(tar, steps), latent=0.0)
+        absent = metric if orientation == "distortion" else tmp_path / "absent"
+        train_fusion(plan, base, None, None, PARAMS, SCHEDULE, absent, run, CPU, 60)
+        losses.append(fusion_loss(base, run, batch, judge))
+    assert losses[1] < losses[0] - 0.01
+
+
+@pytest.mark.parametrize("noised", ["decoded", "auxiliary", "nothing"])
+def test_every_choice_of_noise_trains_and_resumes(
+    base: FrozenBase,
+    tar: Path,
+    metric: Path,
+    tmp_path: Path,
+    noised: str,
+) -> None:
+    auxiliary, run = tmp_path / "auxiliary.safetensors", tmp_path / "fusion.safetensors"
+    train_auxiliary(recipe(tar, 1), base, metric, auxiliary, CPU, 60)
+    for steps in (2, 3):
+        plan = replace(recipe(tar, steps), noised=noised)  # type: ignore[arg-type]
+        train_fusion(plan, base, auxiliary, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
+        with safe_open(run, "pt") as handle:
+            assert json.loads(handle.metadata()["state"])["step"] == steps
+    tensors = load_file(run)
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    assert (tensors["ema.deviation"] > 0).all()
+
+
+def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
+    base: FrozenBase,
+    tar: Path,
+    metric: Path,
+    tmp_path: Path,
+    batch: Tensor,
+) -> None:
+    run = tmp_path / "fusion.safetensors"
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
+    fusion = TrainableFusion(PARAMS)
+    fusion.load_state_dict(load_prefixed(run, "model."))
+    latent = base.decode(base.analyse(batch), torch.linspace(0, 2, 8))
+    standard = fusion.standardise(latent)
+    assert standard.mean().abs() < 0.5
+    assert 0.3 < standard.std() < 1.5
+    torch.testing.assert_close(fusion.restore(standard), latent)
+
+
+def test_an_exported_network_decodes(
+    base: FrozenBase,
+    weights: Path,
+    tar: Path,
+    metric: Path,
+    tmp_path: Path,
+    photo: RGB,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, folder = tmp_path / "fusion.safetensors", tmp_path / "installed" / "mean-scale"
+    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
+    folder.mkdir(parents=True)
+    (folder / "base.safetensors").write_bytes(weights.read_bytes())
+    arguments = ["export-fusion", str(run), str(folder / "fusion.safetensors"), "--base", str(weights), "--steps", "4"]
+    answer = CliRunner().invoke(commands.app, arguments)
+    assert answer.exit_code == 0, answer.output
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "installed"))
+    data = encode_image(photo[:90, :70])
+    assert np.array_equal(decode_image(data, 0.0), decode_image(data, 0.0, steps=4))
+    assert not np.array_equal(decode_image(data, 0.0), decode_image(data, 1.0))
+    record = json.loads(safe_open(folder / "fusion.safetensors", "np").metadata()["record"])
+    assert record["step"] == 30
+    assert record["data"] == ["tiles.tar"]
+
+
+def test_lpips_of_another_backbone_is_refused(tmp_path: Path) -> None:
+    save_file({"lin0.model.1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(RuntimeError):
+        load_lpips(tmp_path / "other.safetensors")
