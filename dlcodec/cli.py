@@ -273,9 +273,16 @@ def demo(
     force: Force = False,
 ) -> None:
     """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
-    from dlcodec.demo import run_demo
+    import os
 
-    run_demo(folder, level, device.value, None, force=force)
+    from dlcodec.demo import Distance, run_demo
+
+    lpips: Distance | None = None
+    if weights := os.environ.get("DLCODEC_METRIC_WEIGHTS"):
+        from dlcodec.evaluation.metrics import load_measure
+
+        lpips = load_measure("lpips-alex", "cpu", Path(weights))
+    run_demo(folder, level, device.value, lpips, force=force)
 
 
 @app.command(

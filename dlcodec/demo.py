@@ -28,11 +28,6 @@ _T = TypeVar("_T")
 Distance = Callable[[images.RGB, images.RGB], float]
 
 
-def _psnr(a: images.RGB, b: images.RGB) -> float:
-    mse = float(np.square(a.astype(np.float64) - b).mean())
-    return float("inf") if mse == 0 else 10 * np.log10(255**2 / mse)
-
-
 def _timed(function: Callable[[], _T]) -> tuple[_T, float]:
     """The second of two runs and its seconds: the first loads the weights and warms up."""
     function()
@@ -81,7 +76,7 @@ def run_demo(folder: Path, level: float, device: Device, distance: Distance | No
     pictures = [(f"original, {SAMPLE.stat().st_size} bytes (PNG)", original)]
     for tau in TAUS:
         decoded, decode_seconds = _timed(partial(decode_image, data, tau, device))
-        psnr = _psnr(original, decoded)
+        psnr = images.psnr(original, decoded)
         pictures.append((f"tau = {tau:g}, {len(data)} bytes, {psnr:.2f} dB", decoded))
         figures = [f"{tau:g}", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}"]
         figures += [f"{distance(original, decoded):.4f}"] if distance else []

@@ -10,6 +10,7 @@ but for the MPO files of phones and stereo cameras: their first picture is the p
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from pathlib import Path
 
@@ -98,3 +99,9 @@ def png_bytes(rgb: RGB) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(rgb).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
+
+
+def psnr(original: RGB, decoded: RGB) -> float:
+    """``10 log10(255^2 / MSE)`` in dB over all samples of two (H, W, 3) uint8 pictures; infinite where equal."""
+    mse = float(np.square(decoded.astype(np.float32) - original).mean(dtype=np.float64))
+    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)

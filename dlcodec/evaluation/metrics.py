@@ -9,10 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from dlcodec.errors import InputError, UsageError, WeightsError
-from dlcodec.image import RGB
+from dlcodec.image import RGB, psnr
 
 Measure = Callable[[RGB, RGB], float]
 """Original and decoded picture, both (H, W, 3) uint8, to one number."""
@@ -45,12 +43,6 @@ METRICS: Mapping[str, Metric] = {
     "fid": Metric("FID (256-px patches)", False, "torch-fidelity"),
 }
 _EXTRA = {"pyiqa": "iqa", "torch-fidelity": "iqa"}
-
-
-def psnr(original: RGB, decoded: RGB) -> float:
-    """``10 log10(255^2 / MSE)`` in dB over all samples of two (H, W, 3) uint8 pictures; infinite where equal."""
-    mse = float(np.square(decoded.astype(np.float64) - original).mean())
-    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
 def import_library(name: str, package: str) -> Any:

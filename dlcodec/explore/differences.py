@@ -1,4 +1,4 @@
-"""How far apart two pictures are: PSNR, and a map of the change."""
+"""Where two pictures differ: maps of the change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ Map = npt.NDArray[np.uint8]
 _LEAST_TOP = 8
 _TOP_PERCENTILE = 99.5
 _MOST_MAP_PIXELS = 2**20
-
-
-def psnr(a: RGB, b: RGB) -> float:
-    """The peak signal-to-noise ratio of two uint8 pictures of one shape, in dB; infinite when they are equal."""
-    mse = float(np.square(a.astype(np.float32) - b).mean(dtype=np.float64))
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 
 def change(a: RGB, b: RGB) -> Map:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcodec.explore.differences import change, choose_top, draw_map, psnr
+from dlcodec.explore.differences import change, choose_top, draw_map
 from dlcodec.explore.pictures import LOSSLESS, check_side, fit, webp_map
-from dlcodec.image import RGB
+from dlcodec.image import RGB, psnr
 
 _FOLDER = Path(__file__).parent
 _SLOT = re.compile(r"\{\{(\w+)\}\}")

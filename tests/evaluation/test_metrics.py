@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dlcodec.errors import InputError, UsageError, WeightsError
-from dlcodec.evaluation.metrics import METRICS, load_lpips, load_measure, psnr
+from dlcodec.evaluation.metrics import METRICS, load_lpips, load_measure
 from dlcodec.evaluation.patch_fid import PatchFid, cut_patches
+from dlcodec.image import psnr
 
 RGB = npt.NDArray[np.uint8]
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dlcodec.errors import UsageError
-from dlcodec.evaluation.metrics import psnr
 from dlcodec.evaluation.peers import PEERS, load_peer
+from dlcodec.image import psnr
 
 RGB = npt.NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dlcodec.errors import LimitError
-from dlcodec.explore.differences import change, choose_top, draw_map, psnr
+from dlcodec.explore.differences import change, choose_top, draw_map
 from dlcodec.explore.page import build_page
 from tests.explore.synthetic import FACTS, RGB, SHAPE, TAUS, noise, original, pictures, synthetic_page
 
@@ -143,13 +143,6 @@ def test_the_change_of_a_pixel_is_that_of_its_most_changed_channel() -> None:
     b = np.array([[[13, 20, 25], [0, 0, 0]]], np.uint8)
     assert change(a, b).tolist() == [[5, 255]]
     assert change(b, a).tolist() == [[5, 255]]
-
-
-def test_psnr_is_the_closed_form() -> None:
-    zero = np.zeros((3, 5, 3), np.uint8)
-    assert psnr(zero, zero) == math.inf
-    assert psnr(zero, zero + np.uint8(255)) == pytest.approx(0)
-    assert psnr(zero, zero + np.uint8(1)) == pytest.approx(48.1308, abs=1e-4)
 
 
 def test_a_map_of_a_large_picture_is_made_smaller() -> None:
