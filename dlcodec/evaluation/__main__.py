@@ -1,4 +1,4 @@
-"""python -m dlcodec.evaluation: timings."""
+"""python -m dlcodec.evaluation: timings, and the pixel blend as the baseline of tau."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import typer
 
 from dlcodec.errors import WeightsError
 from dlcodec.evaluation.benchmark import time_compressai, time_fusion, time_stages
+from dlcodec.evaluation.blend import measure_blend, on_the_line
+from dlcodec.evaluation.metrics import load_measure
 from dlcodec.fusion.fuse import Precision, choose_dtype
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, choose_device
 
-app = typer.Typer(help="Time the shipped codec.", add_completion=False, no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    pass
+app = typer.Typer(
+    help="Time the shipped codec; compare tau with a pixel blend.", add_completion=False, no_args_is_help=True
+)
 
 
 @app.command()
@@ -50,6 +49,25 @@ def benchmark(
         print(f"CompressAI does not import here: {error}", file=sys.stderr)
     for stage, seconds in timings.items():
         print(f"{stage:<32} {seconds * 1000:8.1f} ms")
+
+
+@app.command(name="blend")
+def compare_blend(
+    folder: Annotated[Path, typer.Argument(help="Folder of images.")],
+    metric_weights: Annotated[Path, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of LPIPS weights.")],
+    level: Annotated[float, typer.Option("-q", help="Rate level.")] = 3.0,
+) -> None:
+    """Tau in the latent against blending the pictures of tau 0 and tau 1: LPIPS at equal PSNR."""
+    metrics = {name: load_measure(name, "cpu", metric_weights) for name in ("psnr", "lpips-alex", "lpips-squeeze")}
+    images = [load(path, DEFAULT_LIMITS) for path in sorted(folder.iterdir()) if path.is_file()]
+    points = measure_blend(images, level, [n / 10 for n in range(11)], metrics)
+    print(f"{folder.name}, {len(images)} images, level {level:g}")
+    print("tau   latent: PSNR    alex  squeeze   pixel blend at that PSNR: alex  squeeze")
+    for point in points:
+        latent = point.latent
+        alex, squeeze = (on_the_line(points, latent["psnr"], name) for name in ("lpips-alex", "lpips-squeeze"))
+        figures = f"{latent['psnr']:12.3f}  {latent['lpips-alex']:.4f}   {latent['lpips-squeeze']:.4f}"
+        print(f"{point.tau:3.1f} {figures} {alex:31.4f}   {squeeze:.4f}")
 
 
 if __name__ == "__main__":

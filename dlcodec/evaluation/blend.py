@@ -1,0 +1,50 @@
+"""The baseline that tau in the latent has to beat: blending two finished pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlcodec.evaluation.metrics import Measure
+from dlcodec.image import RGB
+from dlcodec.pipeline import decode_images, encode_image
+
+
+@dataclass(frozen=True, slots=True)
+class BlendPoint:
+    """Means over the images at one tau: in the latent, and of the pixel blend of weight tau^2."""
+
+    tau: float
+    latent: Mapping[str, float]
+    pixels: Mapping[str, float]
+
+
+def blend(realistic: RGB, faithful: RGB, weight: float) -> RGB:
+    """``(1 - weight) * realistic + weight * faithful``, rounded; all (H, W, 3) uint8, ``weight`` in [0, 1]."""
+    mixed = (1 - weight) * realistic.astype(np.float64) + weight * faithful
+    return np.rint(mixed).astype(np.uint8)
+
+
+def measure_blend(
+    images: Sequence[RGB], level: float, taus: Sequence[float], metrics: Mapping[str, Measure]
+) -> list[BlendPoint]:
+    """Both ways at every tau; two syntheses serve all pixel blends, the latent way takes one synthesis each."""
+    sums = np.zeros((len(taus), 2, len(metrics)))
+    for rgb in images:
+        *decoded, realistic, faithful = decode_images(encode_image(rgb, level), (*taus, 0.0, 1.0))
+        for row, (tau, latent) in enumerate(zip(taus, decoded, strict=True)):
+            for way, picture in enumerate((latent, blend(realistic, faithful, tau * tau))):
+                sums[row, way] += [measure(rgb, picture) for measure in metrics.values()]
+    means = sums / len(images)
+    return [
+        BlendPoint(tau, *(dict(zip(metrics, map(float, means[row, way]), strict=True)) for way in range(2)))
+        for row, tau in enumerate(taus)
+    ]
+
+
+def on_the_line(points: Sequence[BlendPoint], psnr: float, metric: str) -> float:
+    """What the pixel blend gives in ``metric`` at this PSNR, between its measured points."""
+    line = sorted((point.pixels["psnr"], point.pixels[metric]) for point in points)
+    return float(np.interp(psnr, *zip(*line, strict=True)))
