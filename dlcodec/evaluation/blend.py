@@ -46,5 +46,5 @@ def measure_blend(
 
 def on_the_line(points: Sequence[BlendPoint], psnr: float, metric: str) -> float:
     """What the pixel blend gives in ``metric`` at this PSNR, between its measured points."""
-    line = sorted((point.pixels["psnr"], point.pixels[metric]) for point in points)
-    return float(np.interp(psnr, *zip(*line, strict=True)))
+    line = np.array(sorted((point.pixels["psnr"], point.pixels[metric]) for point in points))
+    return float(np.interp(psnr, line[:, 0], line[:, 1]))
