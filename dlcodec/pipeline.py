@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -187,13 +187,15 @@ def decode_images(
     fusion = None if all(tau == 1 for tau in taus) else load_fusion(found, where, precision)
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
-    latents: Iterable[Tensor] = [y_hat] * len(taus)
-    if fusion is not None:
-        noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
-        level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
-        latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
-    for latent in latents:
-        yield _pixels(codec.synthesise(latent), header)
+    if fusion is None:
+        picture = _pixels(codec.synthesise(y_hat), header)
+        yield from (picture.copy() for _ in taus)
+        return
+    noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
+    level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
+    latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
+    for tau, latent in zip(taus, latents, strict=True):
+        yield _pixels(codec.synthesise(latent, fusion.changes(tau)), header)
 
 
 def decode_image(

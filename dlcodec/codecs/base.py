@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,5 +61,9 @@ class Codec(Protocol):
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
 
-    def synthesise(self, y_hat: Tensor) -> Tensor:
-        """The image (1, 3, H, W), nominally in [0, 1], of a latent."""
+    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The image (1, 3, H, W), nominally in [0, 1], of a latent.
+
+        ``changes`` are added to the weights of the synthesis transform that they name, each as a matrix of the same
+        number of elements. Raises WeightsError where one fits no weight.
+        """

@@ -66,3 +66,11 @@ def deconv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int 
     return nn.ConvTranspose2d(
         in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1
     )
+
+
+def add_change(weight: Tensor, change: Tensor) -> Tensor:
+    """``weight`` (in, out, k, k) plus ``change`` (in, out k k), in the weight's memory format.
+
+    Raises RuntimeError where their sizes differ.
+    """
+    return (weight + change.view(weight.shape)).contiguous(memory_format=torch.channels_last)

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.layers import add_change
 from dlcodec.codecs.mean_scale_network import MeanScaleParams, MeanScaleTransforms, level_gain
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS, ExactLayer, HyperSynthesis
@@ -117,7 +119,13 @@ class MeanScaleCodec:
         return y_hat * level_gain(self._transforms.inv_gain, level / LEVEL_STEPS)
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor) -> Tensor:
-        """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32."""
-        image: Tensor = self._transforms.g_s(y_hat.contiguous(memory_format=torch.channels_last))
-        return image
+    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; ``changes`` as in ``codecs.base``."""
+        g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
+        if not changes:
+            return g_s(y_hat)
+        try:
+            weights = {name: add_change(g_s.get_parameter(name), change) for name, change in changes.items()}
+        except (AttributeError, RuntimeError) as error:
+            raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
+        return functional_call(g_s, weights, (y_hat,))

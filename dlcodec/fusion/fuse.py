@@ -43,6 +43,12 @@ class Fusion:
         self._mean, self._deviation = (rest.pop(n).float().to(device)[:, None, None] for n in ("mean", "deviation"))
         self._schedule = schedule_from(config["schedule"])
         self.default_steps = int(config["steps"])
+        downs = [name for name in rest if name.startswith("adapters.down.")]
+        self._changes = {
+            name.removeprefix("adapters.down.").replace("/", "."): rest.pop(name).float().to(device)
+            @ rest.pop(name.replace("down", "up", 1)).float().to(device)
+            for name in downs
+        }
         with torch.device("meta"):
             denoiser = Denoiser(DenoiserParams(**config["denoiser"]))
         state = {n.removeprefix("denoiser."): t.to(device, dtype) for n, t in rest.items()}
@@ -50,6 +56,11 @@ class Fusion:
         self._denoiser = denoiser.requires_grad_(False).eval()
         convert_conv2d_weight_memory_format(self._denoiser, torch.channels_last)
         self._dtype = dtype
+
+    def changes(self, tau: float) -> dict[str, Tensor]:
+        """What is added to the weights of the synthesis transform at this tau, by name; nothing at tau = 1."""
+        share = 1 - tau * tau
+        return {name: share * change for name, change in self._changes.items()} if share else {}
 
     @torch.inference_mode()
     def fuse(

@@ -171,7 +171,9 @@ def fusion_parts(
     schedule: Mapping[str, Any],
     steps: int,
 ) -> tuple[dict[str, Any], Arrays]:
-    """The config and arrays of a fusion checkpoint: the denoiser in float16, ``mean`` and ``deviation`` in float32."""
+    """The config and arrays of a fusion checkpoint: networks in float16, ``mean`` and ``deviation`` in float32."""
     config = {"base": base, "denoiser": dict(params), "schedule": dict(schedule), "steps": steps}
-    arrays = {n: (t.half() if n.startswith("denoiser.") else t.float()).numpy() for n, t in tensors.items()}
+    arrays = {
+        n: (t.half() if n.startswith(("denoiser.", "adapters.")) else t.float()).numpy() for n, t in tensors.items()
+    }
     return config, arrays

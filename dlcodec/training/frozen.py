@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from compressai.ops import quantize_ste
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec import checkpoint
+from dlcodec.codecs.layers import add_change
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
 from dlcodec.training.base_stage import initialise
 from dlcodec.training.rate_distortion import TrainableMeanScale
@@ -37,8 +40,8 @@ class FrozenBase:
         self._network, self.g_a = model.network, model.network.g_a
         self._medians = model.entropy_bottleneck._get_medians()[None].detach()
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
-        if compile_:
-            self._network.g_s.compile()
+        self.synthesis_shapes = {n: p.shape for n, p in self._network.g_s.named_parameters() if p.ndim == 4}
+        self._synthesis = torch.compile(self._adapted) if compile_ else self._adapted
 
     def decode(self, y: Tensor, level: Tensor) -> Tensor:
         """What the decoder receives of the latent ``y`` (B, M, h, w) when coded at ``level`` (B,), real-valued."""
@@ -56,7 +59,13 @@ class FrozenBase:
         with torch.no_grad(), self._autocast:
             return self.g_a(x).float()
 
-    def synthesise(self, y: Tensor) -> Tensor:
-        """``g_s(y)``, (B, 3, H, W) float32; gradients pass through to ``y``."""
+    def _adapted(self, y: Tensor, changes: Mapping[str, Tensor]) -> Tensor:
+        g_s = self._network.g_s
+        weights = {name: add_change(g_s.get_parameter(name), change) for name, change in changes.items()}
+        out: Tensor = functional_call(g_s, weights, (y,))
+        return out
+
+    def synthesise(self, y: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
+        """``g_s(y)``, (B, 3, H, W) float32, its weights changed; gradients pass through to ``y`` and the changes."""
         with self._autocast:
-            return self._network.g_s(y).float()
+            return self._synthesis(y, changes or {}).float()

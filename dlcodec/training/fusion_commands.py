@@ -106,6 +106,7 @@ def fusion(
     latent: Annotated[float, typer.Option(help="Weight of the distance to the auxiliary latent.")] = 0.1,
     noised: Annotated[NoisedName, typer.Option(help="What the noise is added to.")] = NoisedName.decoded,
     width: Annotated[int, typer.Option(help="Channels of the denoiser.")] = 160,
+    rank: Annotated[int, typer.Option(help="Rank of the change of the synthesis' weights; 0 for none.")] = 16,
     seed: Seed = 0,
     bf16: Bf16 = True,
     compile_: Compile = True,
@@ -122,7 +123,7 @@ def fusion(
     frozen = FrozenBase(base, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
-    train_fusion(recipe, frozen, auxiliary, start, params, schedule, lpips, output, where, save_every)
+    train_fusion(recipe, frozen, auxiliary, start, params, rank, schedule, lpips, output, where, save_every)
 
 
 @app.command()
@@ -162,7 +163,8 @@ def validate_fusion(
         show("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.analyse(x)))
         show("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
-    trained = TrainableFusion(DenoiserParams(**json.loads(metadata["recipe"])["params"]))
+    recipe = json.loads(metadata["recipe"])
+    trained = TrainableFusion(DenoiserParams(**recipe["params"]), frozen.synthesis_shapes, recipe.get("rank", 0))
     trained.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
     for q in map(float, levels.split(",")):
@@ -174,7 +176,7 @@ def validate_fusion(
         def transform(x: Tensor, level: Tensor = level, one: Tensor = one) -> Tensor:
             y_hat = trained.standardise(frozen.decode(frozen.analyse(x), level))
             clean = trained(torch.randn_like(y_hat), y_hat, one, level / (frozen.levels - 1))
-            return frozen.synthesise(trained.restore(clean))
+            return frozen.synthesise(trained.restore(clean), trained.adapters())
 
         show(f"level {q:g}, tau 1", plain)
         show(f"level {q:g}, tau 0", transform)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
@@ -102,14 +103,18 @@ def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
 
 
 class TrainableFusion(nn.Module):
-    """The denoiser with the standardisation of its latents; as it is exported."""
+    """The denoiser, the standardisation of its latents and the synthesis' adapters; as it is exported.
+
+    ``synthesis`` are the shapes of the weights to adapt, ``rank`` that of their change; 0 for none.
+    """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, params: DenoiserParams) -> None:
+    def __init__(self, params: DenoiserParams, synthesis: Mapping[str, torch.Size], rank: int) -> None:
         super().__init__()
         self.denoiser = Denoiser(params)
+        self.adapters = SynthesisAdapters(synthesis if rank else {}, rank)
         self.register_buffer("mean", torch.zeros(params.M))
         self.register_buffer("deviation", torch.ones(params.M))
 
@@ -146,6 +151,7 @@ def train_fusion(
     auxiliary: Path | None,
     start: Path | None,
     params: DenoiserParams,
+    rank: int,
     schedule: CosineSchedule,
     metric: Path,
     output: Path,
@@ -159,10 +165,12 @@ def train_fusion(
     sampler, picture_loss = _setting(recipe, base, metric, device)
     images = _batches(sampler, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
-    fusion = TrainableFusion(params).to(device).train()
+    fusion = TrainableFusion(params, base.synthesis_shapes, rank).to(device).train()
     convert_conv2d_weight_memory_format(fusion, torch.channels_last)
     if start is not None and not output.exists():
-        fusion.load_state_dict(load_prefixed(start, "ema."))
+        missing, _ = fusion.load_state_dict(load_prefixed(start, "ema."), strict=False)
+        if any(not name.startswith("adapters.") for name in missing):
+            raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
     elif not output.exists():
         fusion.fit(base, images)
     run = copy.copy(fusion)  # as in train_auxiliary
@@ -190,9 +198,9 @@ def train_fusion(
                     y_bar = fusion.standardise(encoder(x).float())
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
             clean = run(y_t, y_hat, time, level / (base.levels - 1)).float()
-            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean)))
+            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters()))
         latent = (y_bar - clean).square().mean()
         return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}
 
-    record = recipe.record(base, params=asdict(params), schedule={"kind": "cosine", **asdict(schedule)})
+    record = recipe.record(base, params=asdict(params), rank=rank, schedule={"kind": "cosine", **asdict(schedule)})
     optimise(fusion, compute_loss, recipe.optimisation, output, record, device, save_every)

@@ -118,7 +118,7 @@ def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
 
 
 def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
-    fusion = TrainableFusion(PARAMS).eval()
+    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2).eval()
     fusion.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
     level = torch.ones(8)
@@ -145,7 +145,7 @@ def test_the_fusion_network_learns_what_the_orientation_asks_for(
     for steps in (1, 40):
         plan = replace(recipe(tar, steps), latent=0.0)
         absent = metric if orientation == "distortion" else tmp_path / "absent"
-        train_fusion(plan, base, None, None, PARAMS, SCHEDULE, absent, run, CPU, 60)
+        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, absent, run, CPU, 60)
         losses.append(fusion_loss(base, run, batch, judge))
     assert losses[1] < losses[0] - 0.01
 
@@ -162,7 +162,7 @@ def test_every_choice_of_noise_trains_and_resumes(
     train_auxiliary(recipe(tar, 1), base, metric, auxiliary, CPU, 60)
     for steps in (2, 3):
         plan = replace(recipe(tar, steps), noised=noised)  # type: ignore[arg-type]
-        train_fusion(plan, base, auxiliary, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
+        train_fusion(plan, base, auxiliary, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
         with safe_open(run, "pt") as handle:
             assert json.loads(handle.metadata()["state"])["step"] == steps
     tensors = load_file(run)
@@ -178,8 +178,8 @@ def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
     batch: Tensor,
 ) -> None:
     run = tmp_path / "fusion.safetensors"
-    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
-    fusion = TrainableFusion(PARAMS)
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2)
     fusion.load_state_dict(load_prefixed(run, "model."))
     latent = base.decode(base.analyse(batch), torch.linspace(0, 2, 8))
     standard = fusion.standardise(latent)
@@ -198,7 +198,7 @@ def test_an_exported_network_decodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, folder = tmp_path / "fusion.safetensors", tmp_path / "installed" / "mean-scale"
-    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, PARAMS, SCHEDULE, metric, run, CPU, 60)
+    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
     folder.mkdir(parents=True)
     (folder / "base.safetensors").write_bytes(weights.read_bytes())
     arguments = ["export-fusion", str(run), str(folder / "fusion.safetensors"), "--base", str(weights), "--steps", "4"]
