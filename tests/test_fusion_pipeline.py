@@ -134,6 +134,22 @@ def test_damaged_fusion_weights_are_refused_and_tau_1_still_works(
     assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
 
 
+def test_adapters_that_do_not_fit_the_synthesis_are_refused(tiny_file: bytes, without_fusion: Path) -> None:
+    path = write_fusion(without_fusion.parents[1])
+    found = checkpoint.read_metadata(path)
+    arrays = checkpoint.load_arrays(found)
+    up, down = "adapters.up.0/weight", "adapters.down.0/weight"
+    for change in (
+        {up: arrays[up][:, :-1].copy()},
+        {"adapters.up.9/weight": arrays[up], "adapters.down.9/weight": arrays[down]},
+        {"adapters.down.9/weight": arrays[down]},
+    ):
+        checkpoint.save(path, "mean-scale", found.config, {**arrays, **change}, {})
+        with pytest.raises(WeightsError, match="fit"):
+            decode_image(tiny_file, 0.0)
+        assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
+
+
 def test_fusion_weights_that_do_not_fit_their_config_are_refused(tiny_file: bytes, without_fusion: Path) -> None:
     path = write_fusion(without_fusion.parents[1])
     found = checkpoint.read_metadata(path)

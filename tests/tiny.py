@@ -10,6 +10,7 @@ import torch
 
 from dlcodec import checkpoint
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
+from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.export import export_base, fusion_parts
 
@@ -60,6 +61,12 @@ def write_fusion(folder: Path, seed: int = 0) -> Path:
     base = checkpoint.read_metadata(folder / "mean-scale" / "base.safetensors")
     tensors = {f"denoiser.{name}": tensor for name, tensor in make_denoiser(seed).state_dict().items()}
     tensors |= {"mean": torch.linspace(-0.1, 0.1, 12), "deviation": torch.linspace(0.05, 0.2, 12)}
+    arrays = checkpoint.load_arrays(base)
+    shapes = {n.removeprefix("g_s."): torch.Size(a.shape) for n, a in arrays.items() if n[:4] == "g_s." and a.ndim == 4}
+    adapters = SynthesisAdapters(shapes, 2)
+    for up in adapters.up.values():
+        up.data.normal_(0, 0.02)
+    tensors |= {f"adapters.{name}": tensor for name, tensor in adapters.state_dict().items()}
     config, arrays = fusion_parts(tensors, base.digest, asdict(PARAMS), SCHEDULE, 10)
     path = folder / "mean-scale" / "fusion.safetensors"
     checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
