@@ -1,4 +1,4 @@
-"""python -m dlcodec.evaluation: timings, and the pixel blend as the baseline of tau."""
+"""python -m dlcodec.evaluation: timings, the pixel blend as the baseline of tau, crops for documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from dlcodec.errors import WeightsError
 from dlcodec.evaluation.benchmark import time_compressai, time_fusion, time_stages
 from dlcodec.evaluation.blend import measure_blend, on_the_line
+from dlcodec.evaluation.crops import crop_strip
 from dlcodec.evaluation.metrics import load_measure
 from dlcodec.fusion.fuse import Precision, choose_dtype
 from dlcodec.image import load
@@ -68,6 +69,22 @@ def compare_blend(
         alex, squeeze = (on_the_line(points, latent["psnr"], name) for name in ("lpips-alex", "lpips-squeeze"))
         figures = f"{latent['psnr']:12.3f}  {latent['lpips-alex']:.4f}   {latent['lpips-squeeze']:.4f}"
         print(f"{point.tau:3.1f} {figures} {alex:31.4f}   {squeeze:.4f}")
+
+
+@app.command()
+def crops(
+    image: Annotated[Path, typer.Argument(help="An image.")],
+    output: Annotated[Path, typer.Option("-o", help="Picture to write; WebP is kept lossless.")],
+    box: Annotated[str, typer.Option(help="LEFT,TOP,RIGHT,BOTTOM in pixels.")],
+    level: Annotated[float, typer.Option("-q", help="Rate level.")] = 3.0,
+    taus: Annotated[str, typer.Option("--tau", help="Values of tau.")] = "1,0.5,0",
+    zoom: Annotated[int, typer.Option(help="Screen pixels to a pixel.")] = 2,
+) -> None:
+    """The original and its decodes along tau, cropped, side by side."""
+    left, top, right, bottom = map(int, box.split(","))
+    values = [float(tau) for tau in taus.split(",")]
+    strip = crop_strip(load(image, DEFAULT_LIMITS), level, values, (left, top, right, bottom), zoom)
+    strip.save(output, **({"lossless": True} if output.suffix == ".webp" else {}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
-from dlcodec.training.loop import Budget, current_commit, load_prefixed
+from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableMeanScale
 
@@ -61,15 +61,10 @@ def base(
         M=192,
         batch=batch,
         crop=crop,
-        learning_rate=learning_rate,
-        final_learning_rate=learning_rate / 100,
-        warmup=warmup,
-        clip=clip,
-        ema=ema,
         seed=seed,
         bf16=bf16,
         compile=compile_,
-        budget=Budget(steps, minutes),
+        optimisation=Optimisation(learning_rate, learning_rate / 100, warmup, clip, ema, Budget(steps, minutes)),
     )
     train_base(recipe, output, start, torch.device(device), save_every)
 

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from pytorch_optimizer import SOAP
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.codecs.mean_scale import HYPER_LAYERS
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import (
-    Budget,
-    MovingAverage,
-    ProgressLine,
-    flatten_optimizer,
-    learning_rate,
-    load_prefixed,
-    restore_optimizer,
-    save_atomically,
-)
+from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
 from dlcodec.training.rate_distortion import TrainableMeanScale, rate_distortion_loss
 
 
@@ -40,15 +30,10 @@ class BaseRecipe:
     M: int
     batch: int
     crop: int
-    learning_rate: float
-    final_learning_rate: float
-    warmup: int
-    clip: float
-    ema: float
     seed: int
     bf16: bool
     compile: bool
-    budget: Budget
+    optimisation: Optimisation
 
 
 def dequantise(arrays: dict[str, Tensor], shifts: list[int]) -> dict[str, Tensor]:
@@ -93,97 +78,38 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
 
     ``output`` holds the weights (``model.``), their moving average (``ema.``) and the optimizers, float32.
     """
-    torch.manual_seed(recipe.seed)
-    params = MeanScaleParams(recipe.N, recipe.M, len(recipe.lambdas))
-    model = TrainableMeanScale(params)
+    torch.manual_seed(recipe.seed + steps_done(output))
+    model = TrainableMeanScale(MeanScaleParams(recipe.N, recipe.M, len(recipe.lambdas)))
     if start is not None and not output.exists():
         initialise(model, start)
     model = model.to(device).train()
-    quantiles = [model.entropy_bottleneck.quantiles]
-    weights = [p for p in model.parameters() if p is not quantiles[0]]
-    optimizer = SOAP(
-        weights, lr=recipe.learning_rate, betas=(0.95, 0.95), precondition_frequency=10, max_precondition_dim=520
-    )
-    quantile_optimizer = torch.optim.Adam(quantiles, lr=1e-3)
-    average = MovingAverage(model, recipe.ema)
-    step, before = 0, 0.0
-    if output.exists():
-        model.load_state_dict(load_prefixed(output, "model."))
-        average.module.load_state_dict(load_prefixed(output, "ema."))
-        with safe_open(output, "pt") as handle:
-            metadata = handle.metadata()
-        restore_optimizer(optimizer, load_file(output), metadata["soap"])
-        restore_optimizer(quantile_optimizer, load_file(output), metadata["adam"])
-        state = json.loads(metadata["state"])
-        step, before = state["step"], state["seconds"]
-    net = model.network
-    for name in ("g_a", "g_s", "h_a", "h_s"):
-        if recipe.compile:
-            getattr(net, name).compile()
-        getattr(net, name).to(memory_format=torch.channels_last)
-    sampler = CropSampler(
-        load_tiles([Path(p) for p in recipe.data], recipe.crop), recipe.batch, recipe.crop, device, recipe.seed + step
-    )
+    convert_conv2d_weight_memory_format(model, torch.channels_last)
+    if recipe.compile:
+        for name in ("g_a", "g_s", "h_a", "h_s"):
+            getattr(model.network, name).compile()
+    seed = recipe.seed + steps_done(output)
+    tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
+    sampler = CropSampler(tiles, recipe.batch, recipe.crop, device, seed)
     lambdas = torch.tensor(recipe.lambdas, device=device)
-    line = ProgressLine()
-    smooth: dict[str, float] = {}
-    begun = last_save = time.monotonic()
 
-    def save() -> None:
-        state = {"step": step, "seconds": before + time.monotonic() - begun, "device": str(device)}
-        parts: list[tuple[str, dict[str, Tensor]]] = [
-            ("model.", model.state_dict()),
-            ("ema.", average.module.state_dict()),
-        ]
-        tensors = {prefix + name: tensor for prefix, part in parts for name, tensor in part.items()}
-        soap, soap_outline = flatten_optimizer(optimizer, "soap")
-        adam, adam_outline = flatten_optimizer(quantile_optimizer, "adam")
-        fields = {field: getattr(recipe, field) for field in recipe.__slots__ if field != "budget"}
-        fields["data"] = [Path(p).name for p in recipe.data]
-        fields["start"] = start.name if start else None
-        metadata = {
-            "state": json.dumps(state),
-            "recipe": json.dumps(fields),
-            "soap": soap_outline,
-            "adam": adam_outline,
-        }
-        save_atomically({**tensors, **soap, **adam}, output, metadata)
-
-    while (progress := recipe.budget.progress(step, before + time.monotonic() - begun)) < 1:
-        rate = learning_rate(recipe.learning_rate, recipe.final_learning_rate, recipe.warmup, step, progress)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+    def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
         x = sampler.batch().to(device).contiguous(memory_format=torch.channels_last)
         level = torch.randint(len(lambdas), (recipe.batch,), device=device)
         outcome = model(x, level, torch.bfloat16 if recipe.bf16 else None)
-        loss = rate_distortion_loss(outcome, lambdas[level])
-        optimizer.zero_grad(set_to_none=True)
-        quantile_optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(weights, recipe.clip)
-        if torch.isfinite(norm):
-            optimizer.step()
-        model.entropy_bottleneck.loss().backward()
-        quantile_optimizer.step()
-        average.update(model, step)
-        step += 1
-        now = time.monotonic()
-        with torch.no_grad():
-            for key, value in (
-                ("loss", loss),
-                ("bpp", outcome.bpp.mean()),
-                ("z", outcome.bpp_z.mean()),
-                ("dB", (-10 * outcome.mse.log10()).mean()),
-                ("norm", norm),
-            ):
-                smooth[key] = 0.98 * smooth.get(key, value.item()) + 0.02 * value.item()
-        spent = before + now - begun
-        left = spent * (1 - progress) / progress if progress else float("nan")
-        line.show(
-            f"step {step}  {' '.join(f'{k} {v:.4f}' for k, v in smooth.items())}  lr {rate:.1e}  "
-            f"{recipe.batch * (now - begun and step) / max(spent, 1e-9):.1f} crops/s  {left / 60:.0f} min left"
-        )
-        if now - last_save > 60 * save_every:
-            save()
-            last_save = time.monotonic()
-    save()
+        shown = {
+            "bpp": outcome.bpp.mean(),
+            "z": outcome.bpp_z.mean(),
+            "dB": (-10 * outcome.mse.log10()).mean(),
+        }
+        return rate_distortion_loss(outcome, lambdas[level]), shown
+
+    bottleneck = model.entropy_bottleneck
+    side = SideLoss(bottleneck.quantiles, bottleneck.loss, 1e-3)
+    record = {
+        **{field: getattr(recipe, field) for field in recipe.__slots__ if field != "optimisation"},
+        **asdict(recipe.optimisation),
+        "data": [Path(p).name for p in recipe.data],
+        "start": start.name if start else None,
+    }
+    del record["budget"]
+    optimise(model, compute_loss, recipe.optimisation, output, record, device, save_every, side)

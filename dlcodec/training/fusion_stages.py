@@ -17,7 +17,7 @@ from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.loop import Optimisation, load_prefixed, optimise
+from dlcodec.training.loop import Optimisation, load_prefixed, optimise, steps_done
 from dlcodec.training.perceptual import PictureLoss, load_lpips
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
@@ -52,9 +52,10 @@ class FusionRecipe:
 
 
 def _setting(
-    recipe: FusionRecipe, base: FrozenBase, metric: Path, device: torch.device
+    recipe: FusionRecipe, base: FrozenBase, metric: Path, output: Path, device: torch.device
 ) -> tuple[CropSampler, PictureLoss]:
-    torch.manual_seed(recipe.seed)
+    seed = recipe.seed + steps_done(output)
+    torch.manual_seed(seed)
     distortion_oriented = base.orientation == "distortion"
     lpips = load_lpips(metric).to(device) if distortion_oriented else None
     if lpips is not None:
@@ -63,7 +64,7 @@ def _setting(
             lpips.compile()
     loss = PictureLoss(lpips, recipe.perception if distortion_oriented else 0.0, recipe.distortion)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
-    return CropSampler(tiles, recipe.batch, recipe.crop, device, recipe.seed), loss
+    return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
 
 
 def _batches(sampler: CropSampler, device: torch.device) -> Iterator[Tensor]:
@@ -78,17 +79,16 @@ def train_auxiliary(
 
     For a base oriented towards perception the distortion term is all there is.
     """
-    sampler, picture_loss = _setting(recipe, base, metric, device)
+    sampler, picture_loss = _setting(recipe, base, metric, output, device)
     encoder = copy.deepcopy(base.g_a).requires_grad_(True).train()
-    run = copy.copy(encoder)  # the moving average cannot copy a module that is compiled itself
     if recipe.compile:
-        run.compile()
+        encoder.compile()
     images = _batches(sampler, device)
 
     def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
         x = next(images)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
-            y = run(x)
+            y = encoder(x)
             loss, lpips, log_mse = picture_loss(x, base.synthesise(y))
         return loss, {"lpips": lpips, "dB": -4.3429 * log_mse}
 
@@ -162,7 +162,7 @@ def train_fusion(
 
     ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
     """
-    sampler, picture_loss = _setting(recipe, base, metric, device)
+    sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
     fusion = TrainableFusion(params, base.synthesis_shapes, rank).to(device).train()
@@ -173,10 +173,9 @@ def train_fusion(
             raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
     elif not output.exists():
         fusion.fit(base, images)
-    run = copy.copy(fusion)  # as in train_auxiliary
     if recipe.compile:
         base.g_a.compile()
-        run.compile()
+        fusion.compile()
         if encoder is not None:
             encoder.compile()
 
@@ -197,7 +196,7 @@ def train_fusion(
                 with torch.no_grad():
                     y_bar = fusion.standardise(encoder(x).float())
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
-            clean = run(y_t, y_hat, time, level / (base.levels - 1)).float()
+            clean = fusion(y_t, y_hat, time, level / (base.levels - 1)).float()
             picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters()))
         latent = (y_bar - clean).square().mean()
         return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}

@@ -125,7 +125,7 @@ class ProgressLine:
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """How a fusion stage is optimised: SOAP (arXiv:2409.11321) with a warm-up, a cosine and a moving average."""
+    """How a stage is optimised: SOAP (arXiv:2409.11321) with a warm-up, a cosine and a moving average."""
 
     learning_rate: float
     final_learning_rate: float
@@ -133,6 +133,23 @@ class Optimisation:
     clip: float
     ema: float
     budget: Budget
+
+
+def steps_done(output: Path) -> int:
+    """The step that a training checkpoint stands at, 0 where there is none: part of the seed of a resumed run."""
+    if not output.exists():
+        return 0
+    with safe_open(output, "pt") as handle:
+        return int(json.loads(handle.metadata()["state"])["step"])
+
+
+@dataclass(frozen=True, slots=True)
+class SideLoss:
+    """One more loss, with a parameter and an Adam of its own; it has no part in the main loss."""
+
+    parameter: nn.Parameter
+    compute: Callable[[], Tensor]
+    learning_rate: float
 
 
 def optimise(
@@ -143,15 +160,19 @@ def optimise(
     recipe: Mapping[str, Any],
     device: torch.device,
     save_every: float,
+    side: SideLoss | None = None,
 ) -> None:
-    """Train ``module``; save it (``model.``), its moving average (``ema.``) and SOAP's state to ``output``.
+    """Train ``module``; save it (``model.``), its moving average (``ema.``) and the optimizers to ``output``, float32.
 
     Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
     """
-    weights = [p for p in module.parameters() if p.requires_grad]
+    weights = [p for p in module.parameters() if p.requires_grad and not (side and p is side.parameter)]
     optimizer = SOAP(
         weights, lr=how.learning_rate, betas=(0.95, 0.95), precondition_frequency=10, max_precondition_dim=520
     )
+    optimizers: dict[str, torch.optim.Optimizer] = {"soap": optimizer}
+    if side:
+        optimizers["adam"] = torch.optim.Adam([side.parameter], lr=side.learning_rate)
     average = MovingAverage(module, how.ema)
     step, before = 0, 0.0
     if output.exists():
@@ -159,7 +180,8 @@ def optimise(
         average.module.load_state_dict(load_prefixed(output, "ema."))
         with safe_open(output, "pt") as handle:
             metadata = handle.metadata()
-        restore_optimizer(optimizer, load_file(output), metadata["soap"])
+        for name, one in optimizers.items():
+            restore_optimizer(one, load_file(output), metadata[name])
         state = json.loads(metadata["state"])
         step, before = state["step"], state["seconds"]
     line, smooth = ProgressLine(), dict[str, float]()
@@ -168,21 +190,27 @@ def optimise(
     def save() -> None:
         tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
         tensors.update({f"ema.{name}": tensor for name, tensor in average.module.state_dict().items()})
-        soap, outline = flatten_optimizer(optimizer, "soap")
         state = {"step": step, "seconds": before + time.monotonic() - begun, "device": str(device)}
-        texts = {"state": json.dumps(state), "recipe": json.dumps(recipe), "soap": outline}
-        save_atomically({**tensors, **soap}, output, texts)
+        texts = {"state": json.dumps(state), "recipe": json.dumps(recipe)}
+        for name, one in optimizers.items():
+            flat, texts[name] = flatten_optimizer(one, name)
+            tensors.update(flat)
+        save_atomically(tensors, output, texts)
 
     while (progress := how.budget.progress(step, before + time.monotonic() - begun)) < 1:
         rate = learning_rate(how.learning_rate, how.final_learning_rate, how.warmup, step, progress)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss, shown = compute_loss()
-        optimizer.zero_grad(set_to_none=True)
+        for one in optimizers.values():
+            one.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
         if torch.isfinite(norm):
             optimizer.step()
+        if side:
+            side.compute().backward()
+            optimizers["adam"].step()
         average.update(module, step)
         step += 1
         for key, value in {"loss": loss, **shown, "norm": norm}.items():

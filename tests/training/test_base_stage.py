@@ -19,7 +19,7 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import Budget, learning_rate
+from dlcodec.training.loop import Budget, Optimisation, learning_rate
 
 
 def recipe(tar: Path, steps: int) -> BaseRecipe:
@@ -30,15 +30,10 @@ def recipe(tar: Path, steps: int) -> BaseRecipe:
         M=12,
         batch=4,
         crop=64,
-        learning_rate=3e-3,
-        final_learning_rate=1e-4,
-        warmup=2,
-        clip=1.0,
-        ema=0.9,
         seed=0,
         bf16=False,
         compile=False,
-        budget=Budget(steps, None),
+        optimisation=Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None)),
     )
 
 
@@ -111,7 +106,7 @@ def test_an_exported_run_encodes_and_decodes(
     if answer.exception is not None and not isinstance(answer.exception, SystemExit):
         raise answer.exception
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "weights"))
-    assert decode_image(encode_image(photo[:90, :70])).shape == (90, 70, 3)
+    assert decode_image(encode_image(photo[:90, :70]), 1.0).shape == (90, 70, 3)
     again = tmp_path / "again.safetensors"
     train_base(recipe(tar, 0), again, weights, torch.device("cpu"), 60)
     trained, back = load_file(run), load_file(again)
