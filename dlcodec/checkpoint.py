@@ -86,7 +86,8 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
             raise ValueError
         is_base = isinstance(config.get("lambdas"), list) and isinstance(config.get("default_level"), int | float)
-        if not is_base and not isinstance(config.get("base"), str):
+        is_fusion = isinstance(config.get("base"), str) and type(config.get("steps")) is int and config["steps"] > 0
+        if not (is_base or is_fusion):
             raise ValueError
         return Checkpoint(path, meta["family"], config, meta["digest"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -142,7 +143,7 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
     for folder in weight_folders():
         for path in sorted((folder / family).glob("base*.safetensors")):
             checkpoint = read_metadata(path)
-            if checkpoint.family != family:
+            if checkpoint.family != family or "base" in checkpoint.config:
                 continue
             if short_digest is None or checkpoint.short_digest == short_digest:
                 return checkpoint
@@ -159,12 +160,19 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
 def find_fusion(base: Checkpoint) -> Checkpoint:
     """The fusion checkpoint that was trained beside ``base``; raises WeightsError when there is none."""
     others = 0
+    fault: WeightsError | None = None
     for folder in weight_folders():
         for path in sorted((folder / base.family).glob("fusion*.safetensors")):
-            checkpoint = read_metadata(path)
+            try:
+                checkpoint = read_metadata(path)
+            except WeightsError as error:
+                fault = fault or error
+                continue
             if checkpoint.config.get("base") == base.digest:
                 return checkpoint
             others += 1
+    if fault:
+        raise fault
     have = "those installed belong to another base" if others else "none are installed"
     raise WeightsError(
         f"tau below 1 needs fusion weights for the {base.family} base {base.short_digest.hex()}, and {have}; use tau 1"

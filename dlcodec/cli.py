@@ -135,7 +135,7 @@ def _parse_taus(text: str) -> list[float]:
     from dlcodec.arguments import check_tau
 
     try:
-        taus = [float(part) for part in text.split(",")]
+        taus = [abs(float(part)) if float(part) == 0 else float(part) for part in text.split(",")]  # -0 is 0
     except ValueError:
         raise UsageError(f"tau {text!r} is not a number, or several separated by commas") from None
     for tau in taus:
@@ -143,10 +143,14 @@ def _parse_taus(text: str) -> list[float]:
     return taus
 
 
+def _short(tau: float) -> str:
+    return repr(tau).removesuffix(".0")
+
+
 def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
     if pattern.suffix.lower() != ".png":
         raise UsageError(f"the output must be a .png file, not {pattern.name}")
-    outputs = [Path(str(pattern).replace("{tau}", f"{tau:g}")) for tau in taus]
+    outputs = [Path(str(pattern).replace("{tau}", _short(tau))) for tau in taus]
     if len(set(outputs)) < len(outputs):
         raise UsageError("several taus need an output name with {tau} in it, such as out-{tau}.png, and no tau twice")
     return outputs
@@ -160,7 +164,7 @@ def _step_counter(total: int) -> Callable[[], None]:
         nonlocal done
         done += 1
         if sys.stderr and sys.stderr.isatty() and time.monotonic() - begun > 1:
-            print(f"\rfusion: step {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+            print(f"\rfusion: step {done} of {total}\r", end="", file=sys.stderr, flush=True)
 
     return after_step
 
@@ -226,7 +230,7 @@ def decode(
     )
     for path, value, pixels in zip(outputs, taus, images, strict=True):
         write_atomically(path, png_bytes(pixels))
-        _say(f"{path}: {header.width} x {header.height} pixels, tau {value:g}")
+        _say(f"{path}: {header.width} x {header.height} pixels, tau {_short(value)}")
 
 
 def _line(key: str, value: Any) -> str:
@@ -278,7 +282,8 @@ def demo(
     from dlcodec.demo import Distance, run_demo
 
     lpips: Distance | None = None
-    if weights := os.environ.get("DLCODEC_METRIC_WEIGHTS"):
+    weights = os.environ.get("DLCODEC_METRIC_WEIGHTS")
+    if weights and (Path(weights) / "lpips_v0.1_alex.safetensors").is_file():
         from dlcodec.evaluation.metrics import load_measure
 
         lpips = load_measure("lpips-alex", "cpu", Path(weights))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -63,7 +64,7 @@ def _load_fusion(path: str, digest: str, device: torch.device, dtype: torch.dtyp
     tensors = {name: torch.from_numpy(array) for name, array in checkpoints.load_arrays(found).items()}
     try:
         return Fusion(found.config, tensors, device, dtype)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit a fusion network: {error}") from error
 
 
@@ -152,6 +153,13 @@ def decode_latent(file: container.Container, codec: Codec) -> Integers:
     return latent
 
 
+def _repeatable(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA, convolutions in true float32 and the same at every run; a CPU needs nothing."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 def _pixels(image: Tensor, header: container.Header) -> RGB:
     pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
@@ -188,14 +196,17 @@ def decode_images(
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
     if fusion is None:
-        picture = _pixels(codec.synthesise(y_hat), header)
+        with _repeatable(where):
+            picture = _pixels(codec.synthesise(y_hat), header)
         yield from (picture.copy() for _ in taus)
         return
     noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
     level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
     latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
-    for tau, latent in zip(taus, latents, strict=True):
-        yield _pixels(codec.synthesise(latent, fusion.changes(tau)), header)
+    for tau in taus:
+        with _repeatable(where):
+            picture = _pixels(codec.synthesise(next(latents), fusion.changes(tau)), header)
+        yield picture
 
 
 def decode_image(

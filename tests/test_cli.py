@@ -140,7 +140,14 @@ def test_several_taus_give_several_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "tau"), [("a.png", "0,1"), ("out-{tau}.png", "0.5,0.50"), ("{tau}.jpg", "0,1"), ("a.png", "")]
+    ("pattern", "tau"),
+    [
+        ("a.png", "0,1"),
+        ("out-{tau}.png", "0.5,0.50"),
+        ("out-{tau}.png", "0,-0.0"),
+        ("{tau}.jpg", "0,1"),
+        ("a.png", ""),
+    ],
 )
 def test_several_taus_need_several_names(folder: Path, fails: Callable[..., str], pattern: str, tau: str) -> None:
     fails(2, "decode", folder / "good.dlc", "-o", folder / pattern, "--tau", tau)

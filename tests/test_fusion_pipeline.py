@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,11 +116,86 @@ def test_fusion_weights_of_another_base_are_refused(tiny_file: bytes, without_fu
 def test_the_right_fusion_weights_are_found_among_others(
     tiny_file: bytes, tiny_folder: Path, without_fusion: Path, tmp_path: Path
 ) -> None:
-    expected = decode_image(tiny_file, 1.0)
+    shutil.copy(tiny_folder / "mean-scale" / "fusion.safetensors", without_fusion.parent / "fusion-c.safetensors")
+    expected = decode_image(tiny_file, 0.0)
     write_checkpoint(tmp_path / "other", seed=5)
-    shutil.copy(write_fusion(tmp_path / "other"), without_fusion.parent / "fusion-a.safetensors")
-    shutil.copy(tiny_folder / "mean-scale" / "fusion.safetensors", without_fusion.parent / "fusion-b.safetensors")
-    assert decode_image(tiny_file, 0.0).shape == expected.shape
+    (without_fusion.parent / "fusion-a.safetensors").write_bytes(b"damaged")
+    shutil.copy(write_fusion(tmp_path / "other", seed=5), without_fusion.parent / "fusion-b.safetensors")
+    assert np.array_equal(decode_image(tiny_file, 0.0), expected)
+
+
+def test_a_fusion_checkpoint_is_not_taken_for_a_base(tiny_folder: Path, without_fusion: Path) -> None:
+    shutil.copy(tiny_folder / "mean-scale" / "fusion.safetensors", without_fusion)
+    assert checkpoint.find("mean-scale").path != without_fusion  # the shipped weights are found instead
+
+
+def test_decoding_below_tau_1_leaves_the_base_codec_alone_in_every_thread(tiny_file: bytes) -> None:
+    """The codec is shared between threads, and tau below 1 runs it with changed weights."""
+    expected = {tau: decode_image(tiny_file, tau) for tau in (0.0, 0.5, 1.0)}
+    taus = [0.0, 1.0, 0.5, 1.0] * 20
+    with ThreadPoolExecutor(8) as pool:
+        for tau, picture in zip(taus, pool.map(lambda tau: decode_image(tiny_file, tau), taus), strict=True):
+            assert np.array_equal(picture, expected[tau])
+
+
+HOSTILE: list[tuple[str, object]] = [
+    ("denoiser", {"heads": 0}),
+    ("denoiser", {"heads": 3}),
+    ("denoiser", {"window": 0}),
+    ("denoiser", {"window": -4}),
+    ("denoiser", {"window": 4000}),
+    ("denoiser", {"units": 10**9}),
+    ("denoiser", {"units": 1}),
+    ("denoiser", {"C": 16.0}),
+    ("denoiser", {"M": "12"}),
+    ("denoiser", {"more": 1}),
+    ("denoiser", 5),
+    ("schedule", {"kind": "linear"}),
+    ("schedule", {"offset": 10**400}),
+    ("schedule", {"offset": None}),
+    ("schedule", []),
+    ("steps", 0),
+    ("steps", -1),
+    ("steps", 10**9),
+    ("steps", 2.5),
+    ("steps", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), HOSTILE, ids=str)
+def test_a_config_that_makes_no_sense_is_refused(
+    tiny_file: bytes, without_fusion: Path, name: str, value: object
+) -> None:
+    path = write_fusion(without_fusion.parents[1])
+    found = checkpoint.read_metadata(path)
+    whole = {**found.config[name], **value} if isinstance(value, dict) else value
+    checkpoint.save(path, "mean-scale", {**found.config, name: whole}, checkpoint.load_arrays(found), {})
+    with pytest.raises(WeightsError):
+        decode_image(tiny_file, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("mean", np.zeros(13, np.float32)),
+        ("mean", np.zeros(1, np.float32)),
+        ("mean", np.float32(0).reshape(())),
+        ("deviation", np.zeros(12, np.float32)),
+        ("deviation", -np.ones(12, np.float32)),
+        ("denoiser.head.bias", np.full(12, np.nan, np.float16)),
+        ("denoiser.head.bias", np.zeros(11, np.float16)),
+        ("adapters.down.0/weight", np.zeros((60000, 1), np.float16)),
+        ("left.over", np.zeros(1, np.float16)),
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(
+    tiny_file: bytes, without_fusion: Path, name: str, array: np.typing.NDArray[np.generic]
+) -> None:
+    path = write_fusion(without_fusion.parents[1])
+    found = checkpoint.read_metadata(path)
+    checkpoint.save(path, "mean-scale", found.config, {**checkpoint.load_arrays(found), name: array}, {})
+    with pytest.raises(WeightsError):
+        decode_image(tiny_file, 0.0)
 
 
 @pytest.mark.parametrize("place", [20, 500, -1, -1000])
@@ -148,13 +224,3 @@ def test_adapters_that_do_not_fit_the_synthesis_are_refused(tiny_file: bytes, wi
         with pytest.raises(WeightsError, match="fit"):
             decode_image(tiny_file, 0.0)
         assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
-
-
-def test_fusion_weights_that_do_not_fit_their_config_are_refused(tiny_file: bytes, without_fusion: Path) -> None:
-    path = write_fusion(without_fusion.parents[1])
-    found = checkpoint.read_metadata(path)
-    arrays = checkpoint.load_arrays(found)
-    for name, value in (("denoiser", {**found.config["denoiser"], "units": 1}), ("schedule", {"kind": "linear"})):
-        checkpoint.save(path, "mean-scale", {**found.config, name: value}, arrays, {})
-        with pytest.raises(WeightsError, match="does not fit"):
-            decode_image(tiny_file, 0.0)

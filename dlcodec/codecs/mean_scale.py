@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.layers import add_change
@@ -122,10 +122,12 @@ class MeanScaleCodec:
     def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
         """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; ``changes`` as in ``codecs.base``."""
         g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
-        if not changes:
-            return g_s(y_hat)
-        try:
-            weights = {name: add_change(g_s.get_parameter(name), change) for name, change in changes.items()}
-        except (AttributeError, RuntimeError) as error:
-            raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
-        return functional_call(g_s, weights, (y_hat,))
+        if changes:
+            g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
+            try:
+                for name, change in changes.items():
+                    parameter = g_s.get_parameter(name)
+                    parameter.data = add_change(parameter, change)
+            except (AttributeError, RuntimeError) as error:
+                raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
+        return g_s(y_hat)

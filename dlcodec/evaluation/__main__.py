@@ -84,7 +84,7 @@ def crops(
     left, top, right, bottom = map(int, box.split(","))
     values = [float(tau) for tau in taus.split(",")]
     strip = crop_strip(load(image, DEFAULT_LIMITS), level, values, (left, top, right, bottom), zoom)
-    strip.save(output, **({"lossless": True} if output.suffix == ".webp" else {}))
+    strip.save(output, lossless=True)  # what WebP needs to be told, and other formats do not mind
 
 
 if __name__ == "__main__":

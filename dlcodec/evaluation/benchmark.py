@@ -107,7 +107,7 @@ def time_fusion(rgb: RGB, level: float, repeats: int, device: Device, precision:
     codec, fusion = load_codec(found, where), load_fusion(found, where, precision)
     file = container.unpack(data := encode_image(rgb, level, device), DEFAULT_LIMITS)
     y_hat = codec.to_float(decode_latent(file, codec), file.header.level)
-    share = level / (found.levels - 1)
+    share = level / max(1, found.levels - 1)
 
     def fuse(steps: int) -> None:
         noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), file.header.latent_digest, 0))

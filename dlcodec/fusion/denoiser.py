@@ -22,6 +22,16 @@ class DenoiserParams:
     heads: int
     window: int
 
+    def check(self) -> None:
+        """Raise ValueError for sizes that no sound checkpoint has; checked before anything is built from them."""
+        bounds = {"M": 4096, "C": 1024, "units": 16, "heads": 64, "window": 64}
+        for name, most in bounds.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{name} of the denoiser is {value!r}, not 1 to {most}")
+        if self.C % self.heads:
+            raise ValueError(f"{self.C} channels do not divide into {self.heads} heads")
+
 
 class _ChannelNorm(nn.Module):
     """Layer normalisation over the channels of each position: unlike group norm, blind to the rest of the image."""

@@ -14,6 +14,8 @@ from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
 
 Precision = Literal["auto", "fp32", "bf16"]
+_MOST_STEPS = 50
+_MOST_ADAPTED = 2**24
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -37,20 +39,35 @@ class Fusion:
     ) -> None:
         """Build from a checkpoint's config and tensors.
 
-        Raises KeyError, TypeError, ValueError or RuntimeError when they do not fit each other.
+        Raises AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError or RuntimeError when they
+        do not fit each other or make no sense.
         """
-        rest = dict(tensors)
-        self._mean, self._deviation = (rest.pop(n).float().to(device)[:, None, None] for n in ("mean", "deviation"))
+        params = DenoiserParams(**config["denoiser"])
+        params.check()
         self._schedule = schedule_from(config["schedule"])
-        self.default_steps = int(config["steps"])
-        downs = [name for name in rest if name.startswith("adapters.down.")]
-        self._changes = {
-            name.removeprefix("adapters.down.").replace("/", "."): rest.pop(name).float().to(device)
-            @ rest.pop(name.replace("down", "up", 1)).float().to(device)
-            for name in downs
+        self.default_steps = config["steps"]
+        if type(self.default_steps) is not int or not 1 <= self.default_steps <= _MOST_STEPS:
+            raise ValueError(f"{self.default_steps!r} is no number of steps")
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("not all weights are finite")
+        rest = dict(tensors)
+        mean, deviation = (rest.pop(name).float().to(device) for name in ("mean", "deviation"))
+        if not mean.shape == deviation.shape == (params.M,) or deviation.min() <= 0:
+            raise ValueError("mean or deviation is not that of a latent")
+        self._mean, self._deviation = mean[:, None, None], deviation[:, None, None]
+        self._adapters = {
+            name.removeprefix("adapters.down.").replace("/", "."): (
+                rest.pop(name).float().to(device),
+                rest.pop(name.replace("down", "up", 1)).float().to(device),
+            )
+            for name in [name for name in rest if name.startswith("adapters.down.")]
         }
+        for down, up in self._adapters.values():
+            rows, columns = down.shape[:-1].numel(), up.shape[1:].numel()
+            if not (down.ndim == up.ndim == 2 and down.shape[1] == up.shape[0] and rows * columns <= _MOST_ADAPTED):
+                raise ValueError("an adapter is no product of two matrices of a weight's size")
         with torch.device("meta"):
-            denoiser = Denoiser(DenoiserParams(**config["denoiser"]))
+            denoiser = Denoiser(params)
         state = {n.removeprefix("denoiser."): t.to(device, dtype) for n, t in rest.items()}
         denoiser.load_state_dict(state, strict=True, assign=True)
         self._denoiser = denoiser.requires_grad_(False).eval()
@@ -60,7 +77,7 @@ class Fusion:
     def changes(self, tau: float) -> dict[str, Tensor]:
         """What is added to the weights of the synthesis transform at this tau, by name; nothing at tau = 1."""
         share = 1 - tau * tau
-        return {name: share * change for name, change in self._changes.items()} if share else {}
+        return {name: share * (down @ up) for name, (down, up) in self._adapters.items()} if share else {}
 
     @torch.inference_mode()
     def fuse(

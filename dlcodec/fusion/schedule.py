@@ -42,7 +42,10 @@ def schedule_from(config: Mapping[str, Any]) -> CosineSchedule:
     """The schedule that a checkpoint's config describes; raises ValueError or KeyError when it describes none."""
     if config["kind"] != "cosine":
         raise ValueError(f"alpha schedule {config['kind']!r} is unknown")
-    schedule = CosineSchedule(float(config["offset"]), float(config["minimum"]))
+    offset, minimum = config["offset"], config["minimum"]
+    if not (isinstance(offset, int | float) and isinstance(minimum, int | float)):
+        raise ValueError("the alpha schedule is not made of numbers")
+    schedule = CosineSchedule(offset, minimum)
     if not (0 <= schedule.offset <= 1 and 0 < schedule.minimum < 1):
         raise ValueError("the alpha schedule is out of its range")
     return schedule

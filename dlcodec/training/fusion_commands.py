@@ -175,7 +175,7 @@ def validate_fusion(
 
         def transform(x: Tensor, level: Tensor = level, one: Tensor = one) -> Tensor:
             y_hat = trained.standardise(frozen.decode(frozen.analyse(x), level))
-            clean = trained(torch.randn_like(y_hat), y_hat, one, level / (frozen.levels - 1))
+            clean = trained(torch.randn_like(y_hat), y_hat, one, level / max(1, frozen.levels - 1))
             return frozen.synthesise(trained.restore(clean), trained.adapters())
 
         show(f"level {q:g}, tau 1", plain)

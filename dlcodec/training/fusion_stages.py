@@ -17,7 +17,7 @@ from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.loop import Optimisation, load_prefixed, optimise, steps_done
+from dlcodec.training.loop import Optimisation, load_prefixed, optimise, read_recipe, steps_done
 from dlcodec.training.perceptual import PictureLoss, load_lpips
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
@@ -167,12 +167,19 @@ def train_fusion(
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
     fusion = TrainableFusion(params, base.synthesis_shapes, rank).to(device).train()
     convert_conv2d_weight_memory_format(fusion, torch.channels_last)
+    if not output.exists():
+        fusion.fit(base, images)
     if start is not None and not output.exists():
-        missing, _ = fusion.load_state_dict(load_prefixed(start, "ema."), strict=False)
+        tensors = load_prefixed(start, "ema.")
+        if read_recipe(start)["base"] != base.digest:  # another base, other latents
+            tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
+        missing, _ = fusion.load_state_dict(tensors, strict=False)
         if any(not name.startswith("adapters.") for name in missing):
             raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
-    elif not output.exists():
-        fusion.fit(base, images)
+    if recipe.noised == "nothing":
+        torch.nn.init.zeros_(
+            fusion.denoiser.stem.weight
+        )  # and so it stays: the sampler's noise must not be seen either
     if recipe.compile:
         base.g_a.compile()
         fusion.compile()
@@ -188,6 +195,7 @@ def train_fusion(
     def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
         x = next(images)
         level = torch.rand(len(x), device=device) * (base.levels - 1)
+        share = level / max(1, base.levels - 1)
         time = 1 - torch.rand(len(x), device=device)
         y_hat = fusion.standardise(base.decode(base.analyse(x), level))
         y_bar = y_hat
@@ -196,7 +204,7 @@ def train_fusion(
                 with torch.no_grad():
                     y_bar = fusion.standardise(encoder(x).float())
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
-            clean = fusion(y_t, y_hat, time, level / (base.levels - 1)).float()
+            clean = fusion(y_t, y_hat, time, share).float()
             picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters()))
         latent = (y_bar - clean).square().mean()
         return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}

@@ -135,6 +135,13 @@ class Optimisation:
     budget: Budget
 
 
+def read_recipe(run: Path) -> dict[str, Any]:
+    """What a training checkpoint was made with."""
+    with safe_open(run, "pt") as handle:
+        recipe: dict[str, Any] = json.loads(handle.metadata()["recipe"])
+    return recipe
+
+
 def steps_done(output: Path) -> int:
     """The step that a training checkpoint stands at, 0 where there is none: part of the seed of a resumed run."""
     if not output.exists():
@@ -165,6 +172,7 @@ def optimise(
     """Train ``module``; save it (``model.``), its moving average (``ema.``) and the optimizers to ``output``, float32.
 
     Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
+    Raises ValueError when ``output`` was begun beside another base codec than the recipe names.
     """
     weights = [p for p in module.parameters() if p.requires_grad and not (side and p is side.parameter)]
     optimizer = SOAP(
@@ -176,6 +184,8 @@ def optimise(
     average = MovingAverage(module, how.ema)
     step, before = 0, 0.0
     if output.exists():
+        if (was := read_recipe(output).get("base")) != recipe.get("base"):
+            raise ValueError(f"{output} was begun beside another base, {was}")
         module.load_state_dict(load_prefixed(output, "model."))
         average.module.load_state_dict(load_prefixed(output, "ema."))
         with safe_open(output, "pt") as handle:
@@ -209,7 +219,7 @@ def optimise(
         if torch.isfinite(norm):
             optimizer.step()
         if side:
-            side.compute().backward()
+            torch.autograd.backward(side.compute())
             optimizers["adam"].step()
         average.update(module, step)
         step += 1
