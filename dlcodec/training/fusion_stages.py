@@ -177,9 +177,8 @@ def train_fusion(
         if any(not name.startswith("adapters.") for name in missing):
             raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
     if recipe.noised == "nothing":
-        torch.nn.init.zeros_(
-            fusion.denoiser.stem.weight
-        )  # and so it stays: the sampler's noise must not be seen either
+        # And so it stays, without a gradient: D must not see the sampler's noise either.
+        torch.nn.init.zeros_(fusion.denoiser.stem.weight)
     if recipe.compile:
         base.g_a.compile()
         fusion.compile()

@@ -168,6 +168,7 @@ def test_every_choice_of_noise_trains_and_resumes(
     tensors = load_file(run)
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert (tensors["ema.deviation"] > 0).all()
+    assert tensors["ema.denoiser.stem.weight"].any() == (noised != "nothing")
 
 
 def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
