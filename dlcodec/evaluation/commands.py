@@ -162,24 +162,25 @@ def compare(
     reference: Annotated[
         str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one.")
     ],
-    metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all of the run")] = "",
+    metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all that both have")] = "",
 ) -> None:
     """Distance of every curve of a run to a reference: BD-rate, BD-metric, mean gap over .12 to .9 bpp.
 
     Against another run, curves of the same name are compared. The second table has each point's gap at its own rate.
     """
-    from dlcodec.evaluation.compare import gap_table, is_fair, summary_table
+    from dlcodec.evaluation.compare import gap_table, is_fair, shared_metrics, summary_table
 
     run = _read(results)
     other = _read(Path(reference)) if Path(reference).is_dir() else reference
-    for metric in _names(metrics) or run.settings.metrics:
-        tables = summary_table(run, other, metric), gap_table(run, other, metric)
+    chosen = _names(metrics) or shared_metrics(run, other)
+    tables = [(metric, summary_table(run, other, metric), gap_table(run, other, metric)) for metric in chosen]
+    if not is_fair(run, other):
+        _complain(f"{results} is not wholly over the images that {reference} was measured on; the figures say little")
+    for metric, summary, gaps in tables:
         print(f"{metric}, {run.name} against {Path(reference).name}")
-        for table in tables:
+        for table in (summary, gaps):
             _print_table(table)
             print()
-    if not is_fair(run, other):
-        _complain(f"{results} is not over the images that {reference} was measured on; the figures say little")
 
 
 def _read(folder: Path) -> Any:

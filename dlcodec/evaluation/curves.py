@@ -45,9 +45,19 @@ def published(metric: str, *, plotted: bool = False) -> dict[str, Curve]:
     }
 
 
+def measured(run: Run) -> tuple[str, ...]:
+    """The metrics of a run that its means have, in its order; those of whole sets are there once it is complete."""
+    return tuple(name for name in run.settings.metrics if any(name in row.metrics for row in run.means))
+
+
+def is_whole(run: Run) -> bool:
+    """Whether every mean is over all images of the run: none failed at a point and nothing was interrupted."""
+    return {row.images for row in run.means} == {len({row.image for row in run.rows})}
+
+
 def is_kodak(run: Run) -> bool:
-    """Whether a run was over the 24 images that the published curves were measured on."""
-    return {Path(row.image).stem for row in run.rows} == _KODAK
+    """Whether all means of a run are over the 24 images that the published curves were measured on."""
+    return is_whole(run) and {Path(row.image).stem for row in run.rows} == _KODAK
 
 
 def at_main_setting(means: Sequence[Row]) -> list[Row]:

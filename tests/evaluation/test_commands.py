@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcodec.cli import main
+from dlcodec.image import psnr
 from tests.evaluation.conftest import Start, finish
 
 
@@ -69,6 +70,26 @@ def test_report_plots_and_compare(request_of: Start, tmp_path: Path, run: Comman
     assert "+0.0000" in result.stdout
     result = run("compare", request.output, "mbt2018-mean")
     assert "the figures say little" in result.stderr
+
+
+def test_compare_takes_the_metrics_that_both_sides_have(
+    request_of: Start, tmp_path: Path, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcodec.evaluation.plan.load_measure", lambda *_: psnr)
+    request = request_of(metrics=("lpips-alex", "psnr"))
+    finish(request)
+    result = run("compare", request.output, "mbt2018-mean")
+    assert result.returncode == 0
+    assert "psnr, results against mbt2018-mean" in result.stdout
+    assert "lpips" not in result.stdout
+    assert "the figures say little" in result.stderr
+    named = run("compare", request.output, "mbt2018-mean", "--metrics", "psnr,lpips-alex")
+    assert (named.returncode, named.stdout, named.stderr.count("\n")) == (2, "", 1)
+    assert "nor a curve of lpips-alex" in named.stderr
+    lone = request_of(metrics=("lpips-alex",), output=tmp_path / "lone")
+    finish(lone)
+    result = run("compare", lone.output, "mbt2018-mean")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize(

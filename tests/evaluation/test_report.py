@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -120,6 +121,16 @@ def test_published_curves_stand_only_beside_the_images_they_were_measured_on() -
     assert not is_fair(part, "mbt2018-mean")
     assert is_fair(part, "jpeg")
     assert is_fair(made_up(), "mbt2018-mean")
+
+
+def test_means_that_lack_an_image_are_not_beside_published_curves() -> None:
+    whole = made_up()
+    rows = [row for row in whole.rows if (row.image, row.point) != ("kodim24.png", Point("dlcodec", 3, 1.0))]
+    cut = replace(whole, rows=tuple(rows), means=tuple(mean_rows(rows, {})))
+    assert not is_kodak(cut)
+    assert not any(is_fair(cut, reference) for reference in ("mbt2018-mean", "jpeg", whole))
+    assert not is_fair(whole, cut)
+    assert is_fair(whole, made_up(1.0))
 
 
 def test_a_run_is_compared_with_another_run_its_own_curves_or_a_published_one() -> None:
