@@ -145,15 +145,17 @@ def plots(
 @app.command()
 def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")]) -> None:
     """Print the means as Markdown: for each metric a row a level and a column a tau; then the peers."""
+    from dlcodec.evaluation.curves import measured
     from dlcodec.evaluation.metrics import METRICS
     from dlcodec.evaluation.results import OURS
     from dlcodec.evaluation.tables import level_table, peer_table
 
     run = _read(results)
-    for metric in run.settings.metrics:
+    metrics = measured(run)
+    for metric in metrics:
         print(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
     if any(row.point.codec != OURS for row in run.means):
-        print(f"### Peers\n\n{peer_table(run, run.settings.metrics)}")
+        print(f"### Peers\n\n{peer_table(run, metrics)}")
 
 
 @app.command()

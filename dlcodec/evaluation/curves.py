@@ -60,11 +60,22 @@ def is_kodak(run: Run) -> bool:
     return is_whole(run) and {Path(row.image).stem for row in run.rows} == _KODAK
 
 
-def at_main_setting(means: Sequence[Row]) -> list[Row]:
-    """The rows that curves are drawn through: at the most steps and the lowest seed, where anything was sampled."""
-    steps = max((row.point.steps for row in means if row.point.steps is not None), default=None)
-    seed = min((row.point.seed for row in means if row.point.seed is not None), default=None)
-    return [row for row in means if row.point.steps is None or (row.point.steps, row.point.seed) == (steps, seed)]
+def at_main_setting(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """Those of ``rows`` that single figures stand for: one for each image or mean, codec, quality and tau.
+
+    Where it was sampled, it is the one at the model's own number of steps, or else at the most; then the lowest seed.
+    """
+
+    def rank(row: Row) -> tuple[bool, int, int]:
+        steps = row.point.steps or 0
+        return steps == run.settings.default_steps, steps, -(row.point.seed or 0)
+
+    chosen: dict[tuple[str, str, float, float | None], Row] = {}
+    for row in rows:
+        key = row.image, row.point.codec, row.point.quality, row.point.tau
+        if key not in chosen or rank(row) > rank(chosen[key]):
+            chosen[key] = row
+    return list(chosen.values())
 
 
 def point_name(point: Point) -> str:
@@ -75,7 +86,7 @@ def point_name(point: Point) -> str:
 def run_curves(run: Run, metric: str) -> list[Curve]:
     """One curve a codec and tau, in the order of the means."""
     groups: dict[str, list[tuple[float, float]]] = {}
-    for row in at_main_setting(run.means):
+    for row in at_main_setting(run, run.means):
         if metric in row.metrics:
             groups.setdefault(point_name(row.point), []).append((row.bpp, row.metrics[metric]))
     return [_rising(name, metric, points) for name, points in groups.items()]

@@ -159,6 +159,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         threads=torch.get_num_threads(),
         precision=str(choose_dtype("auto", where)).removeprefix("torch."),
         versions=_versions(),
+        default_steps=int(fusion.config["steps"]) if fusion else None,
     )
     plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device)
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

@@ -56,7 +56,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all rows of a run have in common; ``base`` and ``fusion`` are the digests of the checkpoints."""
+    """What all rows of a run have in common; ``base`` and ``fusion`` are the digests of the checkpoints.
+
+    ``default_steps`` is the fusion model's own number of steps, None where no row needed the model to be there.
+    """
 
     source: str
     family: str
@@ -68,6 +71,7 @@ class Settings:
     threads: int
     precision: str
     versions: Mapping[str, str]
+    default_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,5 +200,6 @@ def write_run(
     write_atomically(folder / "results.csv", csv_text([*rows, *means], settings.metrics, header=True).encode())
 
 
-IDENTITY = tuple(field.name for field in fields(Settings) if field.name not in ("source", "fusion", "threads"))
+_OWN = ("source", "fusion", "threads", "default_steps")
+IDENTITY = tuple(field.name for field in fields(Settings) if field.name not in _OWN)
 """The settings that two sittings of one run must share; ``fusion`` too, where both have it."""

@@ -41,7 +41,7 @@ def file_digest(path: Path) -> str:
 def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
     """The rows that the output folder already has, which is made where it is missing, and the settings of all rows.
 
-    The settings are those given, with the fusion weights of earlier rows where none are needed now.
+    The settings are those given, with what earlier rows needed of fusion weights where none are needed now.
     Raises UsageError when they were made with other settings or of other images, InputError when they are damaged,
     OutputError when the folder cannot be made.
     """
@@ -61,7 +61,8 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
         path = plan.source / image
         if not path.is_file() or file_digest(path) != digest:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
-    return list(earlier.rows), replace(settings, fusion=settings.fusion or earlier.settings.fusion)
+    kept = {name: getattr(settings, name) or getattr(earlier.settings, name) for name in ("fusion", "default_steps")}
+    return list(earlier.rows), replace(settings, **kept)
 
 
 def code(

@@ -107,6 +107,21 @@ def test_the_fusion_weights_of_earlier_rows_are_kept_on_record_and_not_mixed(
         begin(request_of(taus=(0.5,)))
 
 
+def test_a_run_from_before_default_steps_were_kept_is_read_and_resumed(request_of: Start) -> None:
+    request = request_of(taus=(1.0, 0.0), levels=(0.0,))
+    run, _ = finish(request)
+    assert run.settings.default_steps == 10
+    path = request.output / "results.json"
+    document = json.loads(path.read_text())
+    del document["settings"]["default_steps"]
+    path.write_text(json.dumps(document))
+    assert read_run(request.output).settings.default_steps is None
+    run, events = finish(request_of(taus=(0.0,), levels=(0.0, 1.0)))
+    assert (len(events), run.settings.default_steps) == (2, 10)
+    run, _ = finish(request_of(taus=(1.0,)))
+    assert run.settings.default_steps == 10
+
+
 def test_a_run_refuses_rows_of_other_weights_metrics_or_images(
     request_of: Start, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
