@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from dlcodec.console import complain, show
 from dlcodec.errors import InputError, OutputError, UsageError
 
 T = TypeVar("T", int, float)
@@ -46,10 +47,6 @@ def _numbers(text: str, kind: Callable[[str], T], name: str) -> tuple[T, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _complain(text: str) -> None:
-    print("dlcodec:", " ".join(text.split()), file=sys.stderr)
 
 
 @app.command()
@@ -93,13 +90,13 @@ def run(
     from dlcodec.evaluation.run import evaluate, resume
 
     for failure in failures:
-        _complain(f"left out: {failure.error}")
+        complain(f"left out: {failure.error}")
     earlier, settings = resume(plan, settings)
     with _progress() as bar:
         task = bar.add_task("", total=_left(plan, earlier))
         for event in evaluate(plan, settings, earlier, failures):
             if isinstance(event, Failure):
-                _complain(f"{event.what}: {event.error}")
+                complain(f"{event.what}: {event.error}")
                 failures.append(event)
                 bar.advance(task, event.points)
             else:
@@ -139,7 +136,7 @@ def plots(
     except OSError as error:
         raise OutputError(f"cannot make the folder {output}: {error.strerror}") from error
     for path in write_figures(runs, output):
-        print(path)
+        show(str(path))
 
 
 @app.command()
@@ -153,9 +150,9 @@ def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Fold
     run = _read(results)
     metrics = measured(run)
     for metric in metrics:
-        print(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
+        show(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
     if any(row.point.codec != OURS for row in run.means):
-        print(f"### Peers\n\n{peer_table(run, metrics)}")
+        show(f"### Peers\n\n{peer_table(run, metrics)}")
 
 
 @app.command()
@@ -177,12 +174,12 @@ def compare(
     chosen = _names(metrics) or shared_metrics(run, other)
     tables = [(metric, summary_table(run, other, metric), gap_table(run, other, metric)) for metric in chosen]
     if not is_fair(run, other):
-        _complain(f"{results} is not wholly over the images that {reference} was measured on; the figures say little")
+        complain(f"{results} is not wholly over the images that {reference} was measured on; the figures say little")
     for metric, summary, gaps in tables:
-        print(f"{metric}, {run.name} against {Path(reference).name}")
+        show(f"{metric}, {run.name} against {Path(reference).name}")
         for table in (summary, gaps):
             _print_table(table)
-            print()
+            show("")
 
 
 def _read(folder: Path) -> Any:
@@ -217,14 +214,14 @@ def _progress() -> Any:
         *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")),
     )
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    return Progress(*columns, console=Console(stderr=True), disable=not (sys.stderr and sys.stderr.isatty()))
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     """Columns aligned at the right, but for the first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
-        print("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
+        show("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
 
 
 def _print_means(run: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ def _had(names: Sequence[str], load: Callable[[str], T], missing: dict[str, Dlco
     loaded = {}
     for name in names:
         try:
-            with redirect_stdout(sys.stderr):  # libraries announce their downloads on stdout
+            with redirect_stdout(sys.stderr or io.StringIO()):  # libraries announce their downloads on stdout
                 loaded[name] = load(name)
         except DlcodecError as error:
             missing[name] = error

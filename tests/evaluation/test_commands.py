@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,30 @@ def test_report_plots_and_compare(request_of: Start, tmp_path: Path, run: Comman
     assert "+0.0000" in result.stdout
     result = run("compare", request.output, "mbt2018-mean")
     assert "the figures say little" in result.stderr
+
+
+def _in_a_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "dlcodec", "eval", *map(str, arguments)]
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *line]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_closed_standard_error_changes_no_exit_code(pictures: Path, tmp_path: Path, tiny: Path) -> None:
+    (pictures / "aa.png").write_bytes(b"broken")
+    arguments = ("-o", tmp_path / "results", "-q", "0", "--tau", "1", "--metrics", "psnr", "--device", "cpu")
+    result = _in_a_shell("2>&-", pictures, *arguments)
+    assert (result.returncode, result.stderr) == (3, "")
+    assert "dlcodec" in result.stdout
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
+def test_a_standard_output_that_takes_nothing_is_code_8(redirection: str, request_of: Start) -> None:
+    request = request_of(levels=(0.0,))
+    finish(request)
+    for command in (["tables", request.output], ["compare", request.output, request.output]):
+        result = _in_a_shell(redirection, *command)
+        assert (result.returncode, result.stderr.count("\n")) == (8, 1)
+        assert result.stderr.startswith("dlcodec: ")
 
 
 def test_compare_takes_the_metrics_that_both_sides_have(
