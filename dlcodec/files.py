@@ -38,6 +38,14 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists; --force overwrites it")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it is missing; raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that at every moment the old file or the whole new one is there.
 

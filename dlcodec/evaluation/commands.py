@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlcodec.console import complain, show
-from dlcodec.errors import InputError, OutputError, UsageError
+from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
 
@@ -86,21 +86,24 @@ def run(
         device=device,  # type: ignore[arg-type]  # choose_device checks it
     )
     plan, settings, failures = prepare(request)
+    from dlcodec.evaluation.lock import hold
     from dlcodec.evaluation.results import Failure, read_run
     from dlcodec.evaluation.run import evaluate, resume
 
     for failure in failures:
         complain(f"left out: {failure.error}")
-    earlier, settings = resume(plan, settings)
-    with _progress() as bar:
-        task = bar.add_task("", total=_left(plan, earlier))
-        for event in evaluate(plan, settings, earlier, failures):
-            if isinstance(event, Failure):
-                complain(f"{event.what}: {event.error}")
-                failures.append(event)
-                bar.advance(task, event.points)
-            else:
-                bar.update(task, advance=1, description=f"{event.image} {event.point.codec} {event.point.quality:g}")
+    with hold(output):
+        earlier, settings = resume(plan, settings)
+        with _progress() as bar:
+            task = bar.add_task("", total=_left(plan, earlier))
+            for event in evaluate(plan, settings, earlier, failures):
+                if isinstance(event, Failure):
+                    complain(f"{event.what}: {event.error}")
+                    failures.append(event)
+                    bar.advance(task, event.points)
+                else:
+                    now = f"{event.image} {event.point.codec} {event.point.quality:g}"
+                    bar.update(task, advance=1, description=now)
     _print_means(read_run(output))
     if failures:
         raise typer.Exit(failures[0].exit_code)
@@ -130,11 +133,9 @@ def plots(
     """Write every figure that the runs have data for as SVG and PNG; print their paths."""
     runs = [_read(folder) for folder in results]
     from dlcodec.evaluation.plots import write_figures
+    from dlcodec.files import make_folder
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {output}: {error.strerror}") from error
+    make_folder(output)
     for path in write_figures(runs, output):
         show(str(path))
 

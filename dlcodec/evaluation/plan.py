@@ -130,7 +130,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
             check_sampling(count, seed)
 
     missing: dict[str, DlcodecError] = {}
-    taus, steps, fusion = request.taus, request.steps, None
+    taus, steps, fusion = tuple(map(abs, request.taus)), request.steps, None  # abs: -0.0 is 0
     if any(tau != 1 for tau in taus):
         found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), missing)
         fusion = next(iter(found.values()), None)

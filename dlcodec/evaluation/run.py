@@ -12,6 +12,7 @@ import numpy as np
 
 from dlcodec.container import unpack
 from dlcodec.errors import DlcodecError, OutputError, UsageError
+from dlcodec.evaluation.curves import point_name
 from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import Plan, list_images
 from dlcodec.evaluation.results import (
@@ -27,7 +28,7 @@ from dlcodec.evaluation.results import (
     stream_path,
     write_run,
 )
-from dlcodec.files import read_bounded, write_atomically
+from dlcodec.files import make_folder, read_bounded, write_atomically
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images, encode_image
@@ -45,10 +46,7 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
     Raises UsageError when they were made with other settings or of other images, InputError when they are damaged,
     OutputError when the folder cannot be made.
     """
-    try:
-        plan.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {plan.output}: {error.strerror}") from error
+    make_folder(plan.output)
     if not (plan.output / "results.json").exists():
         return [], settings
     earlier = read_run(plan.output)
@@ -133,16 +131,20 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others go on
-            exit_code = error.exit_code if isinstance(error, DlcodecError) else 1
-            reason = str(error) if isinstance(error, DlcodecError) else f"{type(error).__name__}: {error}"
             what = f"{image.name}, {first.codec} quality {first.quality:g}"
-            yield Failure(what, reason, exit_code, len(points) - finished)
+            yield _failure(what, error, len(points) - finished)
 
 
-def _set_metrics(plan: Plan, rows: Sequence[Row]) -> dict[Point, dict[str, float]]:
-    """FID of every point that has the features of all images that were measured."""
+def _failure(what: str, error: Exception, points: int) -> Failure:
+    if isinstance(error, DlcodecError):
+        return Failure(what, str(error), error.exit_code, points)
+    return Failure(what, f"{type(error).__name__}: {error}", 1, points)
+
+
+def _set_metrics(plan: Plan, rows: Sequence[Row]) -> tuple[dict[Point, dict[str, float]], list[Failure]]:
+    """FID of every point over the images that were measured, and a Failure for each point where it cannot be had."""
     if plan.fid is None:
-        return {}
+        return {}, []
     images: dict[Point, list[str]] = {}
     for row in rows:
         images.setdefault(row.point, []).append(row.image)
@@ -150,10 +152,14 @@ def _set_metrics(plan: Plan, rows: Sequence[Row]) -> dict[Point, dict[str, float
     def features(names: list[str], point: Point | None) -> list[Features]:
         return [np.load(_features_path(plan, name, point)) for name in names]
 
-    return {
-        point: {"fid": plan.fid.distance(features(names, None), features(names, point))}
-        for point, names in images.items()
-    }
+    found: dict[Point, dict[str, float]] = {}
+    failures = []
+    for point, names in images.items():
+        try:
+            found[point] = {"fid": plan.fid.distance(features(names, None), features(names, point))}
+        except Exception as error:  # the rows of the images are whole without it
+            failures.append(_failure(f"fid, {point_name(point)} quality {point.quality:g}", error, 0))
+    return found, failures
 
 
 def evaluate(
@@ -179,4 +185,6 @@ def evaluate(
     except OSError as error:
         raise OutputError(f"cannot write into {plan.output}: {error.strerror or error}") from error
     rows.sort(key=lambda row: row.image)
-    write_run(plan.output, settings, rows, mean_rows(rows, _set_metrics(plan, rows)), failures)
+    of_sets, failed = _set_metrics(plan, rows)
+    write_run(plan.output, settings, rows, mean_rows(rows, of_sets), [*failures, *failed])
+    yield from failed

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlcodec.cli import main
+from dlcodec.evaluation.lock import hold
 from dlcodec.image import psnr
 from tests.evaluation.conftest import Start, finish
 
@@ -72,6 +73,24 @@ def test_report_plots_and_compare(request_of: Start, tmp_path: Path, run: Comman
     assert "+0.0000" in result.stdout
     result = run("compare", request.output, "mbt2018-mean")
     assert "the figures say little" in result.stderr
+
+
+def test_a_folder_that_another_run_writes_into_is_refused(
+    pictures: Path, tmp_path: Path, tiny: Path, run: Command
+) -> None:
+    arguments = (pictures, "-o", tmp_path / "results", "-q", "0", "--tau", "1", "--metrics", "psnr", "--device", "cpu")
+    with hold(tmp_path / "results"):
+        result = run(*arguments)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "another run is writing" in result.stderr
+    assert not (tmp_path / "results" / "results.csv").exists()
+    assert run(*arguments).returncode == 0
+
+
+def test_where_there_are_no_locks_a_run_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcodec.evaluation.lock.fcntl", None)
+    with hold(tmp_path), hold(tmp_path):
+        pass
 
 
 def _in_a_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -232,6 +232,29 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
     assert all("fid" not in row.metrics for row in run.rows)
 
 
+def test_a_metric_of_the_whole_set_that_fails_leaves_the_rest_whole(request_of: Start) -> None:
+    class Broken(ColourDistance):
+        def distance(self, originals: list[Features], decoded: list[Features]) -> float:
+            raise MemoryError("too much")
+
+    request = request_of(levels=(1.0,))
+    plan, settings, _ = prepare(request)
+    plan = replace(plan, fid=Broken())  # type: ignore[arg-type]
+    settings = replace(settings, metrics=("psnr", "fid"))
+    events = list(evaluate(plan, settings, resume(plan, settings)[0], []))
+    expected = Failure("fid, dlcodec tau 1 quality 1", "MemoryError: too much", 1)
+    assert events[2:] == [expected]
+    run = read_run(request.output)
+    assert run.failures == (expected,)
+    assert run.means[0].metrics.keys() == {"psnr"}
+    assert len(json.loads((request.output / "results.json").read_text())["rows"]) == 2
+
+
+def test_minus_zero_is_zero(request_of: Start) -> None:
+    run, _ = finish(request_of(taus=(-0.0,), levels=(0.0,)))
+    assert {str(row.point.tau) for row in run.rows} == {"0.0"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
