@@ -195,9 +195,11 @@ def _read(folder: Path) -> Any:
 def _left(plan: Any, earlier: Sequence[Any]) -> int:
     """Rows still to be made."""
     from dlcodec.evaluation.plan import list_images
+    from dlcodec.files import readable
 
     done = {(row.image, row.point) for row in earlier}
-    return sum((path.name, point) not in done for path in list_images(plan.source) for point in plan.points)
+    names = [readable(path.name) for path in list_images(plan.source)]
+    return sum((name, point) not in done for name in names for point in plan.points)
 
 
 def _progress() -> Any:

@@ -37,7 +37,7 @@ def _rising(name: str, metric: str, points: Iterable[tuple[float, float]]) -> Cu
 
 def published(metric: str, *, plotted: bool = False) -> dict[str, Curve]:
     """The curves of ``anchors.json`` that have this metric, by key; all on Kodak. ``plotted``: a few only."""
-    entries = json.loads(_ANCHORS.read_text())["kodak"]
+    entries = json.loads(_ANCHORS.read_text("utf-8"))["kodak"]
     return {
         key: _rising(entry["label"], metric, zip(entry["bpp"], entry[metric], strict=True))
         for key, entry in entries.items()

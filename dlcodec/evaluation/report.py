@@ -13,6 +13,7 @@ from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import draw, figure_bytes
 from dlcodec.evaluation.results import OURS, Row, Run
 from dlcodec.evaluation.worst_and_best import crop, pick
+from dlcodec.files import readable
 from dlcodec.image import png_bytes
 
 _STYLE = """
@@ -124,4 +125,4 @@ def build_report(run: Run, folder: Path) -> str:
         _examples(run, folder) if has_ours else "",
         "</body></html>\n",
     ]
-    return "\n".join(parts)
+    return readable("\n".join(parts))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcodec.errors import InputError
-from dlcodec.files import write_atomically
+from dlcodec.files import readable, write_atomically
 
 SCHEMA = 1
 OURS = "dlcodec"
@@ -40,6 +40,7 @@ class Point:
 class Row:
     """One image at one point, or the mean of ``images`` of them; then ``image`` is ``mean``.
 
+    ``image`` is the ``readable`` name of the file.
     ``sha256`` is the start of the image file's digest, ``bytes`` the size of the coded file, ``bpp`` in bits a pixel.
     """
 
@@ -95,6 +96,14 @@ class Run:
     failures: tuple[Failure, ...]
 
 
+def image_path(source: Path, image: str) -> Path:
+    """The file in ``source`` that rows call ``image``; it need not exist."""
+    plain = source / image
+    if plain.exists():
+        return plain
+    return next((path for path in source.glob("*") if readable(path.name) == image), plain)
+
+
 def stream_path(folder: Path, image: str, level: float) -> Path:
     """Where a run keeps the coded file of an image at a rate level."""
     return folder / "files" / image / f"q{level:g}.dlc"
@@ -142,11 +151,11 @@ def read_run(folder: Path) -> Run:
     Raises InputError when it holds none.
     """
     try:
-        document = json.loads((folder / "results.json").read_text())
+        document = json.loads((folder / "results.json").read_text("utf-8"))
         kept = document["settings"]
         settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
         failures = tuple(Failure(**failure) for failure in document["failures"])
-        text = (folder / "results.csv").read_text()
+        text = (folder / "results.csv").read_text("utf-8")
         whole_lines = text[: text.rfind("\n") + 1]
         rows = [_row(cells, settings.metrics) for cells in csv.DictReader(io.StringIO(whole_lines))]
     except OSError as error:
@@ -155,7 +164,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"the results in {folder} are damaged or of another version ({error!r})") from error
     images = tuple(row for row in rows if row.image != MEAN)
     means = mean_rows(images, {row.point: row.metrics for row in rows if row.image == MEAN})
-    return Run(folder.resolve().name, settings, images, tuple(means), failures)
+    return Run(readable(folder.resolve().name), settings, images, tuple(means), failures)
 
 
 def mean_rows(rows: Iterable[Row], of_sets: Mapping[Point, Mapping[str, float]]) -> list[Row]:

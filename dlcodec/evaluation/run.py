@@ -23,12 +23,13 @@ from dlcodec.evaluation.results import (
     Row,
     Settings,
     csv_text,
+    image_path,
     mean_rows,
     read_run,
     stream_path,
     write_run,
 )
-from dlcodec.files import make_folder, read_bounded, write_atomically
+from dlcodec.files import make_folder, read_bounded, readable, write_atomically
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images, encode_image
@@ -56,7 +57,7 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
         if old != new:
             raise UsageError(f"{plan.output} was begun with {name} {old}, now it is {new}; choose another folder")
     for image, digest in {row.image: row.sha256 for row in earlier.rows}.items():
-        path = plan.source / image
+        path = image_path(plan.source, image)
         if not path.is_file() or file_digest(path) != digest:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
     kept = {name: getattr(settings, name) or getattr(earlier.settings, name) for name in ("fusion", "default_steps")}
@@ -76,7 +77,7 @@ def code(
         data = peer.encode(rgb, first.quality)
         yield first, len(data), peer.decode(data)
         return
-    path = stream_path(plan.output, image.name, first.quality)
+    path = stream_path(plan.output, readable(image.name), first.quality)
     if coded and path.is_file():
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
         unpack(data, DEFAULT_LIMITS)
@@ -104,6 +105,7 @@ def _keep_features(plan: Plan, image: str, point: Point | None, rgb: RGB) -> Non
 
 def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row | Failure]:
     """Rows of one image at the points that ``done``, its rows so far, lacks; a Failure for what cannot be coded."""
+    name = readable(image.name)
     have = {row.point for row in done}
     missing = [point for point in plan.points if point not in have]
     if not missing:
@@ -111,9 +113,9 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
     try:
         digest = file_digest(image)
         rgb = load(image, DEFAULT_LIMITS)
-        _keep_features(plan, image.name, None, rgb)
+        _keep_features(plan, name, None, rgb)
     except DlcodecError as error:
-        yield Failure(image.name, str(error), error.exit_code, len(missing))
+        yield _failure(name, error, len(missing))
         return
     height, width = rgb.shape[:2]
     for _, group in groupby(missing, lambda point: (point.codec, point.quality, point.steps, point.seed)):
@@ -122,23 +124,23 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
         coded = any((point.codec, point.quality) == (first.codec, first.quality) for point in have)
         try:
             for point, size, picture in code(plan, image, rgb, points, coded=coded):
-                values = {name: measure(rgb, picture) for name, measure in plan.measures.items()}
-                _keep_features(plan, image.name, point, picture)
+                values = {metric: measure(rgb, picture) for metric, measure in plan.measures.items()}
+                _keep_features(plan, name, point, picture)
                 have.add(point)
                 finished += 1
                 bpp = 8 * size / (width * height)
-                yield Row(image.name, 1, digest, width, height, point, size, bpp, values)
+                yield Row(name, 1, digest, width, height, point, size, bpp, values)
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others go on
-            what = f"{image.name}, {first.codec} quality {first.quality:g}"
+            what = f"{name}, {first.codec} quality {first.quality:g}"
             yield _failure(what, error, len(points) - finished)
 
 
 def _failure(what: str, error: Exception, points: int) -> Failure:
-    if isinstance(error, DlcodecError):
-        return Failure(what, str(error), error.exit_code, points)
-    return Failure(what, f"{type(error).__name__}: {error}", 1, points)
+    reason = str(error) if isinstance(error, DlcodecError) else f"{type(error).__name__}: {error}"
+    exit_code = error.exit_code if isinstance(error, DlcodecError) else 1
+    return Failure(what, readable(reason), exit_code, points)
 
 
 def _set_metrics(plan: Plan, rows: Sequence[Row]) -> tuple[dict[Point, dict[str, float]], list[Failure]]:
@@ -172,9 +174,9 @@ def evaluate(
     rows, failures = list(earlier), list(known)
     write_run(plan.output, settings, rows, [], failures)
     try:
-        with (plan.output / "results.csv").open("a") as stream:
+        with (plan.output / "results.csv").open("a", encoding="utf-8") as stream:
             for image in list_images(plan.source):
-                for event in measure_image(plan, image, [row for row in rows if row.image == image.name]):
+                for event in measure_image(plan, image, [row for row in rows if row.image == readable(image.name)]):
                     if isinstance(event, Row):
                         rows.append(event)
                         stream.write(csv_text([event], settings.metrics, header=False))

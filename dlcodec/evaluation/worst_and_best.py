@@ -11,7 +11,7 @@ import numpy as np
 from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import middle_level
-from dlcodec.evaluation.results import OURS, Row, Run, stream_path
+from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
 from dlcodec.files import read_bounded
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
@@ -58,7 +58,7 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
 
     ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
     """
-    original = load(Path(run.settings.source) / row.image, DEFAULT_LIMITS)
+    original = load(image_path(Path(run.settings.source), row.image), DEFAULT_LIMITS)
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))

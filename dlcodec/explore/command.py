@@ -11,7 +11,7 @@ from dlcodec.arguments import check_sampling
 from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
 from dlcodec.explore.pictures import check_side
-from dlcodec.files import read_bounded, refuse_existing, write_atomically
+from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import load
 from dlcodec.info import describe
 from dlcodec.limits import DEFAULT_LIMITS
@@ -73,7 +73,7 @@ def run_explore(
 
     decoded = pipeline.decode_images(data, taus, device, steps=steps, seed=seed, after_step=after_step)
     info = describe(data)
-    facts = Facts(source.name, info.file_bytes, info.level, info.model_digest)
+    facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)
     write_atomically(output, page.data)
     return page

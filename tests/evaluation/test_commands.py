@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from dlcodec.cli import main
 from dlcodec.evaluation.lock import hold
+from dlcodec.evaluation.results import read_run
 from dlcodec.image import psnr
 from tests.evaluation.conftest import Start, finish
 
@@ -91,6 +93,29 @@ def test_where_there_are_no_locks_a_run_goes_without(tmp_path: Path, monkeypatch
     monkeypatch.setattr("dlcodec.evaluation.lock.fcntl", None)
     with hold(tmp_path), hold(tmp_path):
         pass
+
+
+def test_a_file_name_need_not_be_utf_8(pictures: Path, tmp_path: Path, tiny: Path, run: Command) -> None:
+    try:
+        (pictures / "b.png").rename(pictures / os.fsdecode(b"b\xff\xc3\xa9.png"))
+        (pictures / os.fsdecode(b"broken\xfe.png")).write_bytes(b"broken")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    results = tmp_path / os.fsdecode(b"results\xfd")
+    arguments = (pictures, "-o", results, "-q", "0,1", "--tau", "1", "--metrics", "psnr", "--device", "cpu")
+    first = run(*arguments)
+    assert first.returncode == 3
+    assert {row.image for row in read_run(results).rows} == {"a.png", "b\\xff\u00e9.png"}
+    assert (results / "files" / "b\\xff\u00e9.png" / "q0.dlc").exists()
+    again = run(*arguments)
+    assert (again.returncode, again.stdout) == (3, first.stdout)
+    page = tmp_path / "report.html"
+    assert run("report", results, "-o", page).returncode == 0
+    text = page.read_text("utf-8")
+    assert "PSNR (dB), worst" in text
+    assert "b\\xff\u00e9.png" in text
+    assert "No further pictures" not in text
+    assert run("plots", results, "-o", tmp_path / "plots").returncode == 0
 
 
 def _in_a_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,17 @@ def test_a_page_is_written_from_one_decode(
     assert text.count('class="decoded"') == 11
     assert text.count('class="original"') == 1
     assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+
+
+def test_a_file_name_need_not_be_utf_8(
+    folder: Path, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        (folder / "a.dlc").rename(folder / os.fsdecode(b"a\xff.dlc"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert _explore(monkeypatch, folder / os.fsdecode(b"a\xff.dlc"), "-o", folder / "p.html") == 0
+    assert "a\\xff.dlc" in (folder / "p.html").read_text("utf-8")
 
 
 def test_options_reach_the_decoder(folder: Path, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
