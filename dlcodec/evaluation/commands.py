@@ -120,6 +120,9 @@ def report(
 
     refuse_existing(output, force=force)
     run = _read(results)
+    from dlcodec.evaluation.metrics import import_library
+
+    import_library("a report", "matplotlib")
     from dlcodec.evaluation.report import build_report
 
     write_atomically(output, build_report(run, results).encode())
@@ -132,6 +135,9 @@ def plots(
 ) -> None:
     """Write every figure that the runs have data for as SVG and PNG; print their paths."""
     runs = [_read(folder) for folder in results]
+    from dlcodec.evaluation.metrics import import_library
+
+    import_library("a plot", "matplotlib")
     from dlcodec.evaluation.plots import write_figures
     from dlcodec.files import make_folder
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcodec.evaluation.metrics import METRICS
+from dlcodec.evaluation.metrics import METRICS, import_library
 from dlcodec.evaluation.results import Point, Row, Run
 
 _ANCHORS = Path(__file__).parent / "anchors.json"
@@ -124,10 +124,12 @@ def bd_rate(curve: Curve, reference: Curve) -> float:
     """Bjontegaard delta rate in percent: below 0 where ``curve`` needs fewer bits for the same quality.
 
     Piecewise cubic (Bjontegaard 2001, with PCHIP), over the qualities that both reach. NaN where they share none, or
-    where a curve is of one point or its quality does not rise with its rate throughout.
+    where a curve is of one point or its quality does not rise with its rate throughout. Raises UsageError where the
+    package ``bjontegaard`` is absent.
     """
     if not _usable(curve, reference, rising=True):
         return _NAN
+    import_library("the BD-rate", "bjontegaard")
     from bjontegaard import bd_rate as delta
 
     sign = 1 if METRICS[curve.metric].higher_is_better else -1
@@ -137,10 +139,11 @@ def bd_rate(curve: Curve, reference: Curve) -> float:
 def bd_metric(curve: Curve, reference: Curve) -> float:
     """Bjontegaard delta of the metric, in its unit: ``curve`` minus ``reference`` over the log rates that both cover.
 
-    NaN where they share none.
+    NaN where they share none. Raises UsageError where the package ``bjontegaard`` is absent.
     """
     if not _usable(curve, reference, rising=False):
         return _NAN
+    import_library("the BD-metric", "bjontegaard")
     from bjontegaard import bd_psnr as delta
 
     return _delta(delta, reference, curve, np.array(reference.values), np.array(curve.values))

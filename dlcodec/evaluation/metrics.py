@@ -46,7 +46,7 @@ _EXTRA = {"pyiqa": "iqa", "torch-fidelity": "iqa"}
 
 
 def import_library(name: str, package: str) -> Any:
-    """A metric's library; raises UsageError with the command that installs it."""
+    """The library that ``name`` needs; raises UsageError with the command that installs it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -125,6 +125,8 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         check_level(level, base.levels)
     for tau in request.taus:
         check_tau(tau)
+    if not request.seeds and any(tau != 1 for tau in request.taus):
+        raise UsageError("tau below 1 needs a seed; --seeds names none")
     for seed in request.seeds:
         for count in request.steps or (None,):
             check_sampling(count, seed)

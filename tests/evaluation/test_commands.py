@@ -26,6 +26,7 @@ class Result:
 
 
 Command = Callable[..., Result]
+PLOTTING = tuple(f"dlcodec.evaluation.{name}" for name in ("plots", "report", "worst_and_best"))
 
 
 @pytest.fixture
@@ -116,6 +117,26 @@ def test_a_file_name_need_not_be_utf_8(pictures: Path, tmp_path: Path, tiny: Pat
     assert "b\\xff\u00e9.png" in text
     assert "No further pictures" not in text
     assert run("plots", results, "-o", tmp_path / "plots").returncode == 0
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "bjontegaard"])
+def test_an_absent_package_is_a_sentence_with_what_installs_it(
+    package: str, request_of: Start, tmp_path: Path, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of(levels=(0.0, 1.0, 2.0), peers=("jpeg",))
+    finish(request)
+    for name in [name for name in sys.modules if name.split(".")[0] == package or name.startswith(PLOTTING)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    plots, report = (["plots", request.output, "-o", tmp_path / "p"], ["report", request.output, "-o", tmp_path / "r"])
+    compare = ["compare", request.output, "jpeg"]
+    for command in (plots, report) if package == "matplotlib" else (compare, report):
+        result = run(*command)
+        assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+        assert f"the package {package}" in result.stderr
+        assert "pip install 'dlcodec[eval]'" in result.stderr
+    assert not (tmp_path / "p").exists()
+    assert not (tmp_path / "r").exists()
 
 
 def _in_a_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -262,6 +262,7 @@ def test_minus_zero_is_zero(request_of: Start) -> None:
         {"taus": (1.1,)},
         {"steps": (0,)},
         {"seeds": (-1,)},
+        {"seeds": (), "taus": (0.0, 1.0)},
         {"metrics": ("ssim",)},
         {"device": "tpu"},
     ],
