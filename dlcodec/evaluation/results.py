@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Settings:
     """What all rows of a run have in common; ``base`` and ``fusion`` are the digests of the checkpoints.
 
     ``default_steps`` is the fusion model's own number of steps, None where no row needed the model to be there.
+    ``metric_weights`` has the start of the digest of each metric's weights file; not of those a library downloaded.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Settings:
     precision: str
     versions: Mapping[str, str]
     default_steps: int | None = None
+    metric_weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ def read_run(folder: Path) -> Run:
     """
     try:
         document = json.loads((folder / "results.json").read_text("utf-8"))
+        if (schema := document["schema"]) != SCHEMA:
+            raise InputError(f"the results in {folder} have schema {schema!r}; this version reads schema {SCHEMA}")
         kept = document["settings"]
         settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
         failures = tuple(Failure(**failure) for failure in document["failures"])
@@ -209,6 +213,6 @@ def write_run(
     write_atomically(folder / "results.csv", csv_text([*rows, *means], settings.metrics, header=True).encode())
 
 
-_OWN = ("source", "fusion", "threads", "default_steps")
-IDENTITY = tuple(field.name for field in fields(Settings) if field.name not in _OWN)
-"""The settings that two sittings of one run must share; ``fusion`` too, where both have it."""
+_OWN = ("source", "fusion", "threads", "default_steps", "metric_weights")
+IDENTITY = tuple(one.name for one in fields(Settings) if one.name not in _OWN)
+"""The settings that two sittings of one run must share; ``fusion`` and ``metric_weights`` too, where both have them."""

@@ -56,12 +56,17 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
         old, new = getattr(earlier.settings, name), getattr(settings, name)
         if old != new:
             raise UsageError(f"{plan.output} was begun with {name} {old}, now it is {new}; choose another folder")
+    for metric, old in earlier.settings.metric_weights.items():
+        if (new := settings.metric_weights.get(metric, old)) != old:
+            was = f"was begun with {metric} weights {old}, now they are {new}"
+            raise UsageError(f"{plan.output} {was}; choose another folder")
     for image, digest in {row.image: row.sha256 for row in earlier.rows}.items():
         path = image_path(plan.source, image)
         if not path.is_file() or file_digest(path) != digest:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
     kept = {name: getattr(settings, name) or getattr(earlier.settings, name) for name in ("fusion", "default_steps")}
-    return list(earlier.rows), replace(settings, **kept)
+    weights = {**earlier.settings.metric_weights, **settings.metric_weights}
+    return list(earlier.rows), replace(settings, metric_weights=weights, **kept)
 
 
 def code(
