@@ -10,7 +10,7 @@ from dlcodec import checkpoint, container
 from dlcodec.arguments import check_sampling
 from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
-from dlcodec.explore.pictures import check_side
+from dlcodec.explore.pictures import check_pixels, check_side
 from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import load
 from dlcodec.info import describe
@@ -60,6 +60,7 @@ def run_explore(
     data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
     header = container.unpack(data, DEFAULT_LIMITS).header
     check_side(header.width, header.height)
+    check_pixels(header.width, header.height, len(taus) + (original is not None))
     pixels = None if original is None else load(original, DEFAULT_LIMITS)
     if pixels is not None and pixels.shape[:2] != (header.height, header.width):
         height, width = pixels.shape[:2]

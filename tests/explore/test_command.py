@@ -18,6 +18,8 @@ from PIL import Image
 from dlcodec import cli, pipeline
 from dlcodec.errors import UsageError
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
+from dlcodec.explore.pictures import MOST_PIXELS
+from dlcodec.limits import DEFAULT_LIMITS
 from tests.explore.synthetic import RGB
 
 
@@ -128,6 +130,26 @@ def test_a_refusal_is_one_sentence_and_writes_nothing(
     assert err.startswith("dlcodec: ")
     assert err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("most", "code"), [(70 * 50 * 12, 0), (70 * 50 * 12 - 1, 6)])
+def test_more_pixels_than_memory_is_for_are_refused_before_decoding(
+    folder: Path,
+    calls: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    most: int,
+    code: int,
+) -> None:
+    monkeypatch.setattr("dlcodec.explore.pictures.MOST_PIXELS", most)
+    arguments = folder / "a.dlc", "--original", folder / "photo.png", "-o", folder / "p.html"
+    assert _explore(monkeypatch, *arguments) == code
+    assert bool(calls) == (folder / "p.html").exists() == (code == 0)
+    assert ("name fewer values of tau" in capsys.readouterr().err) == (code == 6)
+
+
+def test_the_largest_picture_has_room_for_the_default_page() -> None:
+    assert DEFAULT_LIMITS.pixels * (len(DEFAULT_TAUS) + 1) <= MOST_PIXELS
 
 
 def test_without_fusion_weights_it_is_code_7(
