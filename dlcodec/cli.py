@@ -1,4 +1,4 @@
-"""The command line. Only typer, rich and the error tree are imported before a command runs."""
+"""The command line. Only typer, rich, the console and the error tree are imported before a command runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from dlcodec import __version__
-from dlcodec.errors import DlcodecError, OutputError, UsageError
+from dlcodec.console import complain, say, show
+from dlcodec.errors import DlcodecError, UsageError
 
 app = typer.Typer(
     name="dlcodec",
@@ -63,30 +63,6 @@ def _global_options(
     pass
 
 
-def _say(text: str) -> None:
-    """Tell a person; a script reads nothing it did not ask for. ``sys.stderr`` is None when it was closed."""
-    if sys.stderr and sys.stderr.isatty():
-        print(text, file=sys.stderr)
-
-
-def _complain(text: str) -> None:
-    """One line on stderr, if there is one."""
-    if sys.stderr:
-        with suppress(OSError):
-            print("dlcodec:", " ".join(text.split()), file=sys.stderr)
-
-
-def _show(text: str) -> None:
-    """Data on stdout; raises OutputError when nobody takes it."""
-    if not sys.stdout:
-        raise OutputError("standard output is closed")
-    try:
-        print(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
-    except OSError as error:
-        sys.stdout = None  # else the interpreter tries, and fails, to flush it once more
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
-
-
 @app.command()
 def encode(
     source: Annotated[
@@ -128,7 +104,7 @@ def encode(
     data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
     write_atomically(output, data)
     height, width = rgb.shape[:2]
-    _say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
+    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
 
 
 def _parse_taus(text: str) -> list[float]:
@@ -230,7 +206,7 @@ def decode(
     )
     for path, value, pixels in zip(outputs, taus, images, strict=True):
         write_atomically(path, png_bytes(pixels))
-        _say(f"{path}: {header.width} x {header.height} pixels, tau {_short(value)}")
+        say(f"{path}: {header.width} x {header.height} pixels, tau {_short(value)}")
 
 
 def _line(key: str, value: Any) -> str:
@@ -257,12 +233,12 @@ def info(
         try:
             described.append({"file": str(path), **asdict(describe(read_bounded(path, DEFAULT_LIMITS.file_bytes)))})
         except DlcodecError as error:
-            _complain(f"{path}: {error}")
+            complain(f"{path}: {error}")
             worst = worst or error
     if as_json:
-        _show(json.dumps(described, indent=2))
+        show(json.dumps(described, indent=2))
     elif described:
-        _show("\n\n".join("\n".join(_line(*pair) for pair in entry.items()) for entry in described))
+        show("\n\n".join("\n".join(_line(*pair) for pair in entry.items()) for entry in described))
     if worst:
         raise typer.Exit(worst.exit_code)
 
@@ -338,7 +314,7 @@ def explore(
         count_steps=_step_counter,
     )
     kept = "lossless" if page.quality == 100 else f"WebP quality {page.quality}"
-    _say(f"{output}: {len(taus)} values of tau, {len(page.data) / 1e6:.1f} MB, pictures {kept}")
+    say(f"{output}: {len(taus)} values of tau, {len(page.data) / 1e6:.1f} MB, pictures {kept}")
 
 
 def main() -> None:
@@ -352,7 +328,7 @@ def main() -> None:
         if debug and sys.stderr:
             traceback.print_exc()
         elif isinstance(error, DlcodecError):
-            _complain(str(error))
+            complain(str(error))
         else:
-            _complain(f"internal error ({type(error).__name__}: {error}); --debug shows where")
+            complain(f"internal error ({type(error).__name__}: {error}); --debug shows where")
         sys.exit(error.exit_code if isinstance(error, DlcodecError) else 1)

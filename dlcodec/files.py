@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} is not a plain file; name another")
     if exists and not force:
         raise OutputError(f"{path} exists; --force overwrites it")
+
+
+def readable(name: str) -> str:
+    """The name of a file as text that every encoding of Unicode takes: bytes that are not UTF-8 become ``\\xff``."""
+    return name.encode("utf-8", sys.getfilesystemencodeerrors()).decode("utf-8", "backslashreplace")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where it is missing; raises OutputError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.errors import InputError, OutputError, UsageError
+from dlcodec.console import complain, show
+from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
 
@@ -46,10 +47,6 @@ def _numbers(text: str, kind: Callable[[str], T], name: str) -> tuple[T, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _complain(text: str) -> None:
-    print("dlcodec:", " ".join(text.split()), file=sys.stderr)
 
 
 @app.command()
@@ -89,21 +86,24 @@ def run(
         device=device,  # type: ignore[arg-type]  # choose_device checks it
     )
     plan, settings, failures = prepare(request)
+    from dlcodec.evaluation.lock import hold
     from dlcodec.evaluation.results import Failure, read_run
     from dlcodec.evaluation.run import evaluate, resume
 
     for failure in failures:
-        _complain(f"left out: {failure.error}")
-    earlier, settings = resume(plan, settings)
-    with _progress() as bar:
-        task = bar.add_task("", total=_left(plan, earlier))
-        for event in evaluate(plan, settings, earlier, failures):
-            if isinstance(event, Failure):
-                _complain(f"{event.what}: {event.error}")
-                failures.append(event)
-                bar.advance(task, event.points)
-            else:
-                bar.update(task, advance=1, description=f"{event.image} {event.point.codec} {event.point.quality:g}")
+        complain(f"left out: {failure.error}")
+    with hold(output):
+        earlier, settings = resume(plan, settings)
+        with _progress() as bar:
+            task = bar.add_task("", total=_left(plan, earlier))
+            for event in evaluate(plan, settings, earlier, failures):
+                if isinstance(event, Failure):
+                    complain(f"{event.what}: {event.error}")
+                    failures.append(event)
+                    bar.advance(task, event.points)
+                else:
+                    now = f"{event.image} {event.point.codec} {event.point.quality:g}"
+                    bar.update(task, advance=1, description=now)
     _print_means(read_run(output))
     if failures:
         raise typer.Exit(failures[0].exit_code)
@@ -120,6 +120,9 @@ def report(
 
     refuse_existing(output, force=force)
     run = _read(results)
+    from dlcodec.evaluation.metrics import import_library
+
+    import_library("a report", "matplotlib")
     from dlcodec.evaluation.report import build_report
 
     write_atomically(output, build_report(run, results).encode())
@@ -132,28 +135,31 @@ def plots(
 ) -> None:
     """Write every figure that the runs have data for as SVG and PNG; print their paths."""
     runs = [_read(folder) for folder in results]
-    from dlcodec.evaluation.plots import write_figures
+    from dlcodec.evaluation.metrics import import_library
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {output}: {error.strerror}") from error
+    import_library("a plot", "matplotlib")
+    from dlcodec.evaluation.plots import write_figures
+    from dlcodec.files import make_folder
+
+    make_folder(output)
     for path in write_figures(runs, output):
-        print(path)
+        show(str(path))
 
 
 @app.command()
 def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")]) -> None:
     """Print the means as Markdown: for each metric a row a level and a column a tau; then the peers."""
+    from dlcodec.evaluation.curves import measured
     from dlcodec.evaluation.metrics import METRICS
     from dlcodec.evaluation.results import OURS
     from dlcodec.evaluation.tables import level_table, peer_table
 
     run = _read(results)
-    for metric in run.settings.metrics:
-        print(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
+    metrics = measured(run)
+    for metric in metrics:
+        show(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
     if any(row.point.codec != OURS for row in run.means):
-        print(f"### Peers\n\n{peer_table(run, run.settings.metrics)}")
+        show(f"### Peers\n\n{peer_table(run, metrics)}")
 
 
 @app.command()
@@ -162,24 +168,25 @@ def compare(
     reference: Annotated[
         str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one.")
     ],
-    metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all of the run")] = "",
+    metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all that both have")] = "",
 ) -> None:
     """Distance of every curve of a run to a reference: BD-rate, BD-metric, mean gap over .12 to .9 bpp.
 
     Against another run, curves of the same name are compared. The second table has each point's gap at its own rate.
     """
-    from dlcodec.evaluation.compare import gap_table, is_fair, summary_table
+    from dlcodec.evaluation.compare import gap_table, is_fair, shared_metrics, summary_table
 
     run = _read(results)
     other = _read(Path(reference)) if Path(reference).is_dir() else reference
-    for metric in _names(metrics) or run.settings.metrics:
-        tables = summary_table(run, other, metric), gap_table(run, other, metric)
-        print(f"{metric}, {run.name} against {Path(reference).name}")
-        for table in tables:
-            _print_table(table)
-            print()
+    chosen = _names(metrics) or shared_metrics(run, other)
+    tables = [(metric, summary_table(run, other, metric), gap_table(run, other, metric)) for metric in chosen]
     if not is_fair(run, other):
-        _complain(f"{results} is not over the images that {reference} was measured on; the figures say little")
+        complain(f"{results} is not wholly over the images that {reference} was measured on; the figures say little")
+    for metric, summary, gaps in tables:
+        show(f"{metric}, {run.name} against {Path(reference).name}")
+        for table in (summary, gaps):
+            _print_table(table)
+            show("")
 
 
 def _read(folder: Path) -> Any:
@@ -194,9 +201,11 @@ def _read(folder: Path) -> Any:
 def _left(plan: Any, earlier: Sequence[Any]) -> int:
     """Rows still to be made."""
     from dlcodec.evaluation.plan import list_images
+    from dlcodec.files import readable
 
     done = {(row.image, row.point) for row in earlier}
-    return sum((path.name, point) not in done for path in list_images(plan.source) for point in plan.points)
+    names = [readable(path.name) for path in list_images(plan.source)]
+    return sum((name, point) not in done for name in names for point in plan.points)
 
 
 def _progress() -> Any:
@@ -214,14 +223,14 @@ def _progress() -> Any:
         *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")),
     )
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    return Progress(*columns, console=Console(stderr=True), disable=not (sys.stderr and sys.stderr.isatty()))
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
     """Columns aligned at the right, but for the first."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
-        print("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
+        show("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
 
 
 def _print_means(run: Any) -> None:

@@ -8,7 +8,9 @@ from dlcodec.evaluation.curves import (
     bd_metric,
     bd_rate,
     is_kodak,
+    is_whole,
     mean_gap,
+    measured,
     published,
     run_curves,
     value_at,
@@ -19,16 +21,36 @@ Table = list[list[str]]
 
 
 def is_fair(run: Run, reference: Run | str) -> bool:
-    """Whether both were measured on the same images; a published curve was on Kodak, a curve of ``run`` on its own."""
+    """Whether all means of both are over the same images.
+
+    A published curve was measured on Kodak, a curve of ``run`` on its own images.
+    """
     if isinstance(reference, str):
         own = {curve.name for metric in run.settings.metrics for curve in run_curves(run, metric)}
-        return reference in own or is_kodak(run)
-    return {row.sha256 for row in run.rows} == {row.sha256 for row in reference.rows}
+        return is_whole(run) if reference in own else is_kodak(run)
+    same = {row.sha256 for row in run.rows} == {row.sha256 for row in reference.rows}
+    return same and is_whole(run) and is_whole(reference)
+
+
+def shared_metrics(run: Run, reference: Run | str) -> list[str]:
+    """The metrics of ``run`` that the reference has too; raises UsageError when there are none."""
+    found, errors = [], []
+    for metric in measured(run):
+        try:
+            pairs(run, reference, metric)
+            found.append(metric)
+        except UsageError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0] if errors else UsageError(f"{run.name} has no means to compare")
+    return found
 
 
 def pairs(run: Run, reference: Run | str, metric: str) -> list[tuple[Curve, Curve]]:
     """Every curve of ``run`` with what it is compared with. Raises UsageError when there is nothing."""
     own = run_curves(run, metric)
+    if not own:
+        raise UsageError(f"{run.name} has no {metric} curve")
     if isinstance(reference, Run):
         others = {curve.name: curve for curve in run_curves(reference, metric)}
         found = [(curve, others[curve.name]) for curve in own if curve.name in others]

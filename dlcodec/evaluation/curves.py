@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dlcodec.evaluation.metrics import METRICS
+from dlcodec.evaluation.metrics import METRICS, import_library
 from dlcodec.evaluation.results import Point, Row, Run
 
 _ANCHORS = Path(__file__).parent / "anchors.json"
@@ -37,7 +37,7 @@ def _rising(name: str, metric: str, points: Iterable[tuple[float, float]]) -> Cu
 
 def published(metric: str, *, plotted: bool = False) -> dict[str, Curve]:
     """The curves of ``anchors.json`` that have this metric, by key; all on Kodak. ``plotted``: a few only."""
-    entries = json.loads(_ANCHORS.read_text())["kodak"]
+    entries = json.loads(_ANCHORS.read_text("utf-8"))["kodak"]
     return {
         key: _rising(entry["label"], metric, zip(entry["bpp"], entry[metric], strict=True))
         for key, entry in entries.items()
@@ -45,16 +45,37 @@ def published(metric: str, *, plotted: bool = False) -> dict[str, Curve]:
     }
 
 
+def measured(run: Run) -> tuple[str, ...]:
+    """The metrics of a run that its means have, in its order; those of whole sets are there once it is complete."""
+    return tuple(name for name in run.settings.metrics if any(name in row.metrics for row in run.means))
+
+
+def is_whole(run: Run) -> bool:
+    """Whether every mean is over all images of the run: none failed at a point and nothing was interrupted."""
+    return {row.images for row in run.means} == {len({row.image for row in run.rows})}
+
+
 def is_kodak(run: Run) -> bool:
-    """Whether a run was over the 24 images that the published curves were measured on."""
-    return {Path(row.image).stem for row in run.rows} == _KODAK
+    """Whether all means of a run are over the 24 images that the published curves were measured on."""
+    return is_whole(run) and {Path(row.image).stem for row in run.rows} == _KODAK
 
 
-def at_main_setting(means: Sequence[Row]) -> list[Row]:
-    """The rows that curves are drawn through: at the most steps and the lowest seed, where anything was sampled."""
-    steps = max((row.point.steps for row in means if row.point.steps is not None), default=None)
-    seed = min((row.point.seed for row in means if row.point.seed is not None), default=None)
-    return [row for row in means if row.point.steps is None or (row.point.steps, row.point.seed) == (steps, seed)]
+def at_main_setting(run: Run, rows: Sequence[Row]) -> list[Row]:
+    """Those of ``rows`` that single figures stand for: one for each image or mean, codec, quality and tau.
+
+    Where it was sampled, it is the one at the model's own number of steps, or else at the most; then the lowest seed.
+    """
+
+    def rank(row: Row) -> tuple[bool, int, int]:
+        steps = row.point.steps or 0
+        return steps == run.settings.default_steps, steps, -(row.point.seed or 0)
+
+    chosen: dict[tuple[str, str, float, float | None], Row] = {}
+    for row in rows:
+        key = row.image, row.point.codec, row.point.quality, row.point.tau
+        if key not in chosen or rank(row) > rank(chosen[key]):
+            chosen[key] = row
+    return list(chosen.values())
 
 
 def point_name(point: Point) -> str:
@@ -65,7 +86,7 @@ def point_name(point: Point) -> str:
 def run_curves(run: Run, metric: str) -> list[Curve]:
     """One curve a codec and tau, in the order of the means."""
     groups: dict[str, list[tuple[float, float]]] = {}
-    for row in at_main_setting(run.means):
+    for row in at_main_setting(run, run.means):
         if metric in row.metrics:
             groups.setdefault(point_name(row.point), []).append((row.bpp, row.metrics[metric]))
     return [_rising(name, metric, points) for name, points in groups.items()]
@@ -103,10 +124,12 @@ def bd_rate(curve: Curve, reference: Curve) -> float:
     """Bjontegaard delta rate in percent: below 0 where ``curve`` needs fewer bits for the same quality.
 
     Piecewise cubic (Bjontegaard 2001, with PCHIP), over the qualities that both reach. NaN where they share none, or
-    where a curve is of one point or its quality does not rise with its rate throughout.
+    where a curve is of one point or its quality does not rise with its rate throughout. Raises UsageError where the
+    package ``bjontegaard`` is absent.
     """
     if not _usable(curve, reference, rising=True):
         return _NAN
+    import_library("the BD-rate", "bjontegaard")
     from bjontegaard import bd_rate as delta
 
     sign = 1 if METRICS[curve.metric].higher_is_better else -1
@@ -116,10 +139,11 @@ def bd_rate(curve: Curve, reference: Curve) -> float:
 def bd_metric(curve: Curve, reference: Curve) -> float:
     """Bjontegaard delta of the metric, in its unit: ``curve`` minus ``reference`` over the log rates that both cover.
 
-    NaN where they share none.
+    NaN where they share none. Raises UsageError where the package ``bjontegaard`` is absent.
     """
     if not _usable(curve, reference, rising=False):
         return _NAN
+    import_library("the BD-metric", "bjontegaard")
     from bjontegaard import bd_psnr as delta
 
     return _delta(delta, reference, curve, np.array(reference.values), np.array(curve.values))

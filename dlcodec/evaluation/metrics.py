@@ -46,7 +46,7 @@ _EXTRA = {"pyiqa": "iqa", "torch-fidelity": "iqa"}
 
 
 def import_library(name: str, package: str) -> Any:
-    """A metric's library; raises UsageError with the command that installs it."""
+    """The library that ``name`` needs; raises UsageError with the command that installs it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -56,6 +56,12 @@ def import_library(name: str, package: str) -> Any:
         raise UsageError(f"{name} needs the package {package} ({error}); pip install 'dlcodec[{extra}]'") from error
 
 
+def lpips_weights(net: LpipsNet, folder: Path | None) -> Path | None:
+    """The weights of LPIPS in a folder of metric weights, None where they are not there."""
+    path = folder / f"lpips_v0.1_{net}.safetensors" if folder else None
+    return path if path and path.is_file() else None
+
+
 def load_lpips(net: LpipsNet, folder: Path | None) -> Any:
     """LPIPS v0.1 (Zhang et al. 2018): a torch module from two (B, 3, H, W) tensors in [-1, 1] to (B, 1, 1, 1).
 
@@ -63,10 +69,10 @@ def load_lpips(net: LpipsNet, folder: Path | None) -> Any:
     package downloads. Raises UsageError when the package is absent and WeightsError when there are no weights.
     """
     lpips = import_library(f"lpips-{net}", "lpips")
-    path = folder / f"lpips_v0.1_{net}.safetensors" if folder else None
+    path = lpips_weights(net, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package passes torchvision a parameter of an earlier version
-        if path is not None and path.is_file():
+        if path is not None:
             from safetensors.torch import load_file
 
             metric = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)

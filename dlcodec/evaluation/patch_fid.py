@@ -35,6 +35,12 @@ def cut_patches(rgb: RGB) -> RGB:
     return np.stack(patches)
 
 
+def fid_weights(folder: Path | None) -> Path | None:
+    """The weights of Inception in a folder of metric weights, None where they are not there."""
+    path = folder / WEIGHTS if folder else None
+    return path if path and path.is_file() else None
+
+
 class PatchFid:
     """The features of pictures, and the distance between two sets of them."""
 
@@ -43,7 +49,7 @@ class PatchFid:
         import_library("fid", "torch-fidelity")
         from torch_fidelity.metric_fid import create_feature_extractor
 
-        path = folder / WEIGHTS if folder and (folder / WEIGHTS).is_file() else None
+        path = fid_weights(folder)
         try:
             self._extract: Any = create_feature_extractor(
                 "inception-v3-compat",

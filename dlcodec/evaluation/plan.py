@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 
 from dlcodec import __version__, checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
 from dlcodec.errors import DlcodecError, InputError, UsageError
-from dlcodec.evaluation.metrics import METRICS, Measure, load_measure
-from dlcodec.evaluation.patch_fid import PatchFid
+from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure, lpips_weights
+from dlcodec.evaluation.patch_fid import PatchFid, fid_weights
 from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
 from dlcodec.fusion.fuse import choose_dtype
@@ -95,12 +97,25 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _weights_digests(metrics: Iterable[str], folder: Path | None) -> dict[str, str]:
+    """The first 16 hex digits of the SHA-256 of each metric's weights file; none for what a library downloads."""
+    digests = {}
+    for metric in metrics:
+        path = fid_weights(folder) if metric == "fid" else None
+        for net in get_args(LpipsNet):
+            path = lpips_weights(net, folder) if metric == f"lpips-{net}" else path
+        if path is not None:
+            with path.open("rb") as stream:
+                digests[metric] = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return digests
+
+
 def _had(names: Sequence[str], load: Callable[[str], T], missing: dict[str, DlcodecError]) -> dict[str, T]:
     """What loads of ``names``; why the rest does not goes into ``missing``."""
     loaded = {}
     for name in names:
         try:
-            with redirect_stdout(sys.stderr):  # libraries announce their downloads on stdout
+            with redirect_stdout(sys.stderr or io.StringIO()):  # libraries announce their downloads on stdout
                 loaded[name] = load(name)
         except DlcodecError as error:
             missing[name] = error
@@ -124,12 +139,14 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         check_level(level, base.levels)
     for tau in request.taus:
         check_tau(tau)
+    if not request.seeds and any(tau != 1 for tau in request.taus):
+        raise UsageError("tau below 1 needs a seed; --seeds names none")
     for seed in request.seeds:
         for count in request.steps or (None,):
             check_sampling(count, seed)
 
     missing: dict[str, DlcodecError] = {}
-    taus, steps, fusion = request.taus, request.steps, None
+    taus, steps, fusion = tuple(map(abs, request.taus)), request.steps, None  # abs: -0.0 is 0
     if any(tau != 1 for tau in taus):
         found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), missing)
         fusion = next(iter(found.values()), None)
@@ -159,6 +176,8 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         threads=torch.get_num_threads(),
         precision=str(choose_dtype("auto", where)).removeprefix("torch."),
         versions=_versions(),
+        metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
+        default_steps=int(fusion.config["steps"]) if fusion else None,
     )
     plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device)
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import matplotlib.ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dlcodec.evaluation.curves import at_main_setting, is_kodak, point_name, published, run_curves
+from dlcodec.evaluation.curves import at_main_setting, is_kodak, measured, point_name, published, run_curves
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.results import OURS, Row, Run
 from dlcodec.files import write_atomically
@@ -42,7 +42,8 @@ def _lines(axes: Axes, lines: Sequence[tuple[str, Sequence[float], Sequence[floa
         marker, dashes = _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)]
         shade = shades(number * 0.8 / max(1, len(lines) - 1))
         axes.plot(x, y, label=name, color=shade, marker=marker, linestyle=dashes, markersize=5)
-    _legend(axes)
+    if lines:
+        _legend(axes)
 
 
 def _prefix(runs: Sequence[Run], run: Run) -> str:
@@ -71,14 +72,19 @@ def _ours(run: Run) -> list[Row]:
     return [row for row in run.means if row.point.codec == OURS]
 
 
+def _middle(pairs: Iterable[tuple[float, float | None]]) -> float:
+    """The level in the middle of those that have the most values; ``pairs`` are of a level and a value."""
+    values: dict[float, set[float | None]] = {}
+    for level, value in pairs:
+        values.setdefault(level, set()).add(value)
+    most = max(map(len, values.values()))
+    levels = sorted(level for level, found in values.items() if len(found) == most)
+    return levels[len(levels) // 2]
+
+
 def middle_level(run: Run) -> float:
     """The level in the middle of those at which the most taus were measured: where single figures are taken."""
-    taus: dict[float, set[float | None]] = {}
-    for row in _ours(run):
-        taus.setdefault(row.point.quality, set()).add(row.point.tau)
-    most = max(map(len, taus.values()))
-    levels = sorted(level for level, found in taus.items() if len(found) == most)
-    return levels[len(levels) // 2]
+    return _middle((row.point.quality, row.point.tau) for row in _ours(run))
 
 
 def trade_figure(runs: Sequence[Run], x: str, y: str) -> Figure:
@@ -86,7 +92,7 @@ def trade_figure(runs: Sequence[Run], x: str, y: str) -> Figure:
     figure, axes = _axes("Along tau, at fixed rates", METRICS[x].label, METRICS[y].label)
     lines = []
     for run in runs:
-        rows = [row for row in at_main_setting(_ours(run)) if x in row.metrics and y in row.metrics]
+        rows = [row for row in at_main_setting(run, _ours(run)) if x in row.metrics and y in row.metrics]
         for level in sorted({row.point.quality for row in rows}):
             path = [row for row in rows if row.point.quality == level]
             if len(path) > 1:
@@ -103,7 +109,10 @@ def tau_figure(runs: Sequence[Run], metric: str) -> Figure:
     lines = []
     for run in runs:
         level = middle_level(run)
-        rows = [row for row in at_main_setting(_ours(run)) if row.point.quality == level and metric in row.metrics]
+        rows = [row for row in _ours(run) if row.point.quality == level and metric in row.metrics]
+        if not rows:
+            continue
+        rows = at_main_setting(run, rows)
         name = f"{_prefix(runs, run)}level {level:g}, {rows[0].bpp:.3f} bpp"
         lines.append((name, [row.point.tau or 0.0 for row in rows], [row.metrics[metric] for row in rows]))
     _lines(axes, lines)
@@ -111,12 +120,18 @@ def tau_figure(runs: Sequence[Run], metric: str) -> Figure:
 
 
 def steps_figure(runs: Sequence[Run], metric: str) -> Figure:
-    """A metric over the sampler's steps at the middle level, one line a tau, at the lowest seed."""
+    """A metric over the sampler's steps, one line a tau, at the lowest seed.
+
+    The level is the middle one of those at which the most numbers of steps were measured.
+    """
     figure, axes = _axes(f"{METRICS[metric].label} over steps", "steps of the sampler", METRICS[metric].label)
     lines = []
     for run in runs:
-        level = middle_level(run)
-        rows = [row for row in _ours(run) if row.point.steps and row.point.quality == level and metric in row.metrics]
+        rows = [row for row in _ours(run) if row.point.steps and metric in row.metrics]
+        if not rows:
+            continue
+        level = _middle((row.point.quality, row.point.steps) for row in rows)
+        rows = [row for row in rows if row.point.quality == level]
         seed = min(row.point.seed or 0 for row in rows)
         for tau in dict.fromkeys(row.point.tau for row in rows):
             path = [row for row in rows if (row.point.tau, row.point.seed) == (tau, seed)]
@@ -132,7 +147,7 @@ def steps_figure(runs: Sequence[Run], metric: str) -> Figure:
 
 def draw(runs: Sequence[Run]) -> dict[str, Figure]:
     """All figures for which the runs have data, by file name: ``rate-*``, ``trade-*``, ``tau-*``, ``steps-*``."""
-    metrics = [name for name in METRICS if all(name in run.settings.metrics for run in runs)]
+    metrics = [name for name in METRICS if all(name in measured(run) for run in runs)]
     figures = {f"rate-{name}": rate_figure(runs, name) for name in metrics}
     points = [[row.point for row in _ours(run)] for run in runs]
     if all(len({point.tau for point in own}) > 1 for own in points):
@@ -141,7 +156,7 @@ def draw(runs: Sequence[Run]) -> dict[str, Figure]:
         figures |= {f"tau-{name}": tau_figure(runs, name) for name in metrics}
     if all(len({point.steps for point in own} - {None}) > 1 for own in points):
         figures |= {f"steps-{name}": steps_figure(runs, name) for name in metrics}
-    return figures
+    return {name: figure for name, figure in figures.items() if figure.axes[0].lines}
 
 
 def figure_bytes(figure: Figure, kind: str) -> bytes:

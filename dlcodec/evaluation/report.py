@@ -8,11 +8,12 @@ from html import escape
 from pathlib import Path
 
 from dlcodec.errors import DlcodecError
-from dlcodec.evaluation.curves import bd_metric, bd_rate, is_kodak, published, run_curves
+from dlcodec.evaluation.curves import bd_metric, bd_rate, is_kodak, measured, published, run_curves
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import draw, figure_bytes
 from dlcodec.evaluation.results import OURS, Row, Run
 from dlcodec.evaluation.worst_and_best import crop, pick
+from dlcodec.files import readable
 from dlcodec.image import png_bytes
 
 _STYLE = """
@@ -70,7 +71,7 @@ def _means(run: Run) -> str:
 def _distances(run: Run) -> str:
     """For every metric, dlcodec's curves against the peers and, over Kodak, the published curves."""
     parts = []
-    for metric in run.settings.metrics:
+    for metric in measured(run):
         curves = run_curves(run, metric)
         ours = [curve for curve in curves if curve.name.startswith(OURS)]
         others = [curve for curve in curves if curve not in ours]
@@ -79,7 +80,7 @@ def _distances(run: Run) -> str:
             (curve.name, *(f"{bd_rate(curve, one):+.1f} % / {bd_metric(curve, one):+.3f}" for one in others))
             for curve in ours
         ]
-        if others:
+        if others and ours:
             parts.append(f"<h3>{escape(METRICS[metric].label)}</h3>")
             parts.append(_table(("curve", *(one.name for one in others)), rows).replace("+nan", "-"))
     return "\n".join(parts)
@@ -124,4 +125,4 @@ def build_report(run: Run, folder: Path) -> str:
         _examples(run, folder) if has_ours else "",
         "</body></html>\n",
     ]
-    return "\n".join(parts)
+    return readable("\n".join(parts))

@@ -7,12 +7,12 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from dlcodec.errors import InputError
-from dlcodec.files import write_atomically
+from dlcodec.files import readable, write_atomically
 
 SCHEMA = 1
 OURS = "dlcodec"
@@ -40,6 +40,7 @@ class Point:
 class Row:
     """One image at one point, or the mean of ``images`` of them; then ``image`` is ``mean``.
 
+    ``image`` is the ``readable`` name of the file.
     ``sha256`` is the start of the image file's digest, ``bytes`` the size of the coded file, ``bpp`` in bits a pixel.
     """
 
@@ -56,7 +57,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all rows of a run have in common; ``base`` and ``fusion`` are the digests of the checkpoints."""
+    """What all rows of a run have in common; ``base`` and ``fusion`` are the digests of the checkpoints.
+
+    ``default_steps`` is the fusion model's own number of steps, None where no row needed the model to be there.
+    ``metric_weights`` has the start of the digest of each metric's weights file; not of those a library downloaded.
+    """
 
     source: str
     family: str
@@ -68,6 +73,8 @@ class Settings:
     threads: int
     precision: str
     versions: Mapping[str, str]
+    default_steps: int | None = None
+    metric_weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,14 @@ class Run:
     rows: tuple[Row, ...]
     means: tuple[Row, ...]
     failures: tuple[Failure, ...]
+
+
+def image_path(source: Path, image: str) -> Path:
+    """The file in ``source`` that rows call ``image``; it need not exist."""
+    plain = source / image
+    if plain.exists():
+        return plain
+    return next((path for path in source.glob("*") if readable(path.name) == image), plain)
 
 
 def stream_path(folder: Path, image: str, level: float) -> Path:
@@ -138,11 +153,13 @@ def read_run(folder: Path) -> Run:
     Raises InputError when it holds none.
     """
     try:
-        document = json.loads((folder / "results.json").read_text())
+        document = json.loads((folder / "results.json").read_text("utf-8"))
+        if (schema := document["schema"]) != SCHEMA:
+            raise InputError(f"the results in {folder} have schema {schema!r}; this version reads schema {SCHEMA}")
         kept = document["settings"]
         settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
         failures = tuple(Failure(**failure) for failure in document["failures"])
-        text = (folder / "results.csv").read_text()
+        text = (folder / "results.csv").read_text("utf-8")
         whole_lines = text[: text.rfind("\n") + 1]
         rows = [_row(cells, settings.metrics) for cells in csv.DictReader(io.StringIO(whole_lines))]
     except OSError as error:
@@ -151,7 +168,7 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"the results in {folder} are damaged or of another version ({error!r})") from error
     images = tuple(row for row in rows if row.image != MEAN)
     means = mean_rows(images, {row.point: row.metrics for row in rows if row.image == MEAN})
-    return Run(folder.resolve().name, settings, images, tuple(means), failures)
+    return Run(readable(folder.resolve().name), settings, images, tuple(means), failures)
 
 
 def mean_rows(rows: Iterable[Row], of_sets: Mapping[Point, Mapping[str, float]]) -> list[Row]:
@@ -196,5 +213,6 @@ def write_run(
     write_atomically(folder / "results.csv", csv_text([*rows, *means], settings.metrics, header=True).encode())
 
 
-IDENTITY = tuple(field.name for field in fields(Settings) if field.name not in ("source", "fusion", "threads"))
-"""The settings that two sittings of one run must share; ``fusion`` too, where both have it."""
+_OWN = ("source", "fusion", "threads", "default_steps", "metric_weights")
+IDENTITY = tuple(one.name for one in fields(Settings) if one.name not in _OWN)
+"""The settings that two sittings of one run must share; ``fusion`` and ``metric_weights`` too, where both have them."""

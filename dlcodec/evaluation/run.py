@@ -12,6 +12,7 @@ import numpy as np
 
 from dlcodec.container import unpack
 from dlcodec.errors import DlcodecError, OutputError, UsageError
+from dlcodec.evaluation.curves import point_name
 from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import Plan, list_images
 from dlcodec.evaluation.results import (
@@ -22,12 +23,13 @@ from dlcodec.evaluation.results import (
     Row,
     Settings,
     csv_text,
+    image_path,
     mean_rows,
     read_run,
     stream_path,
     write_run,
 )
-from dlcodec.files import read_bounded, write_atomically
+from dlcodec.files import make_folder, read_bounded, readable, write_atomically
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images, encode_image
@@ -41,14 +43,11 @@ def file_digest(path: Path) -> str:
 def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
     """The rows that the output folder already has, which is made where it is missing, and the settings of all rows.
 
-    The settings are those given, with the fusion weights of earlier rows where none are needed now.
+    The settings are those given, with what earlier rows needed of fusion weights where none are needed now.
     Raises UsageError when they were made with other settings or of other images, InputError when they are damaged,
     OutputError when the folder cannot be made.
     """
-    try:
-        plan.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {plan.output}: {error.strerror}") from error
+    make_folder(plan.output)
     if not (plan.output / "results.json").exists():
         return [], settings
     earlier = read_run(plan.output)
@@ -57,11 +56,17 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
         old, new = getattr(earlier.settings, name), getattr(settings, name)
         if old != new:
             raise UsageError(f"{plan.output} was begun with {name} {old}, now it is {new}; choose another folder")
+    for metric, old in earlier.settings.metric_weights.items():
+        if (new := settings.metric_weights.get(metric, old)) != old:
+            was = f"was begun with {metric} weights {old}, now they are {new}"
+            raise UsageError(f"{plan.output} {was}; choose another folder")
     for image, digest in {row.image: row.sha256 for row in earlier.rows}.items():
-        path = plan.source / image
+        path = image_path(plan.source, image)
         if not path.is_file() or file_digest(path) != digest:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
-    return list(earlier.rows), replace(settings, fusion=settings.fusion or earlier.settings.fusion)
+    kept = {name: getattr(settings, name) or getattr(earlier.settings, name) for name in ("fusion", "default_steps")}
+    weights = {**earlier.settings.metric_weights, **settings.metric_weights}
+    return list(earlier.rows), replace(settings, metric_weights=weights, **kept)
 
 
 def code(
@@ -77,7 +82,7 @@ def code(
         data = peer.encode(rgb, first.quality)
         yield first, len(data), peer.decode(data)
         return
-    path = stream_path(plan.output, image.name, first.quality)
+    path = stream_path(plan.output, readable(image.name), first.quality)
     if coded and path.is_file():
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
         unpack(data, DEFAULT_LIMITS)
@@ -105,6 +110,7 @@ def _keep_features(plan: Plan, image: str, point: Point | None, rgb: RGB) -> Non
 
 def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row | Failure]:
     """Rows of one image at the points that ``done``, its rows so far, lacks; a Failure for what cannot be coded."""
+    name = readable(image.name)
     have = {row.point for row in done}
     missing = [point for point in plan.points if point not in have]
     if not missing:
@@ -112,9 +118,9 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
     try:
         digest = file_digest(image)
         rgb = load(image, DEFAULT_LIMITS)
-        _keep_features(plan, image.name, None, rgb)
+        _keep_features(plan, name, None, rgb)
     except DlcodecError as error:
-        yield Failure(image.name, str(error), error.exit_code, len(missing))
+        yield _failure(name, error, len(missing))
         return
     height, width = rgb.shape[:2]
     for _, group in groupby(missing, lambda point: (point.codec, point.quality, point.steps, point.seed)):
@@ -123,25 +129,29 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
         coded = any((point.codec, point.quality) == (first.codec, first.quality) for point in have)
         try:
             for point, size, picture in code(plan, image, rgb, points, coded=coded):
-                values = {name: measure(rgb, picture) for name, measure in plan.measures.items()}
-                _keep_features(plan, image.name, point, picture)
+                values = {metric: measure(rgb, picture) for metric, measure in plan.measures.items()}
+                _keep_features(plan, name, point, picture)
                 have.add(point)
                 finished += 1
                 bpp = 8 * size / (width * height)
-                yield Row(image.name, 1, digest, width, height, point, size, bpp, values)
+                yield Row(name, 1, digest, width, height, point, size, bpp, values)
         except OutputError:
             raise
         except Exception as error:  # whatever is wrong with one image, the others go on
-            exit_code = error.exit_code if isinstance(error, DlcodecError) else 1
-            reason = str(error) if isinstance(error, DlcodecError) else f"{type(error).__name__}: {error}"
-            what = f"{image.name}, {first.codec} quality {first.quality:g}"
-            yield Failure(what, reason, exit_code, len(points) - finished)
+            what = f"{name}, {first.codec} quality {first.quality:g}"
+            yield _failure(what, error, len(points) - finished)
 
 
-def _set_metrics(plan: Plan, rows: Sequence[Row]) -> dict[Point, dict[str, float]]:
-    """FID of every point that has the features of all images that were measured."""
+def _failure(what: str, error: Exception, points: int) -> Failure:
+    reason = str(error) if isinstance(error, DlcodecError) else f"{type(error).__name__}: {error}"
+    exit_code = error.exit_code if isinstance(error, DlcodecError) else 1
+    return Failure(what, readable(reason), exit_code, points)
+
+
+def _set_metrics(plan: Plan, rows: Sequence[Row]) -> tuple[dict[Point, dict[str, float]], list[Failure]]:
+    """FID of every point over the images that were measured, and a Failure for each point where it cannot be had."""
     if plan.fid is None:
-        return {}
+        return {}, []
     images: dict[Point, list[str]] = {}
     for row in rows:
         images.setdefault(row.point, []).append(row.image)
@@ -149,10 +159,14 @@ def _set_metrics(plan: Plan, rows: Sequence[Row]) -> dict[Point, dict[str, float
     def features(names: list[str], point: Point | None) -> list[Features]:
         return [np.load(_features_path(plan, name, point)) for name in names]
 
-    return {
-        point: {"fid": plan.fid.distance(features(names, None), features(names, point))}
-        for point, names in images.items()
-    }
+    found: dict[Point, dict[str, float]] = {}
+    failures = []
+    for point, names in images.items():
+        try:
+            found[point] = {"fid": plan.fid.distance(features(names, None), features(names, point))}
+        except Exception as error:  # the rows of the images are whole without it
+            failures.append(_failure(f"fid, {point_name(point)} quality {point.quality:g}", error, 0))
+    return found, failures
 
 
 def evaluate(
@@ -165,9 +179,9 @@ def evaluate(
     rows, failures = list(earlier), list(known)
     write_run(plan.output, settings, rows, [], failures)
     try:
-        with (plan.output / "results.csv").open("a") as stream:
+        with (plan.output / "results.csv").open("a", encoding="utf-8") as stream:
             for image in list_images(plan.source):
-                for event in measure_image(plan, image, [row for row in rows if row.image == image.name]):
+                for event in measure_image(plan, image, [row for row in rows if row.image == readable(image.name)]):
                     if isinstance(event, Row):
                         rows.append(event)
                         stream.write(csv_text([event], settings.metrics, header=False))
@@ -178,4 +192,6 @@ def evaluate(
     except OSError as error:
         raise OutputError(f"cannot write into {plan.output}: {error.strerror or error}") from error
     rows.sort(key=lambda row: row.image)
-    write_run(plan.output, settings, rows, mean_rows(rows, _set_metrics(plan, rows)), failures)
+    of_sets, failed = _set_metrics(plan, rows)
+    write_run(plan.output, settings, rows, mean_rows(rows, of_sets), [*failures, *failed])
+    yield from failed

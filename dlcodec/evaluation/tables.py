@@ -8,7 +8,7 @@ from dlcodec.evaluation.results import OURS, Run
 
 def level_table(run: Run, metric: str) -> str:
     """Means over the images of one metric; the rate is that of the files, the same at every tau."""
-    rows = [row for row in at_main_setting(run.means) if row.point.codec == OURS]
+    rows = [row for row in at_main_setting(run, run.means) if row.point.codec == OURS]
     taus = sorted({row.point.tau for row in rows if row.point.tau is not None}, reverse=True)
     cells = {(row.point.quality, row.point.tau): row for row in rows}
     lines = ["| level | bpp | " + " | ".join(f"tau {tau:g}" for tau in taus) + " |", "|---" * (2 + len(taus)) + "|"]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import middle_level
-from dlcodec.evaluation.results import OURS, Row, Run, stream_path
+from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
 from dlcodec.files import read_bounded
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
@@ -42,8 +43,7 @@ def pick(run: Run) -> list[tuple[str, Row]]:
     level = middle_level(run)
     rows = [row for row in run.rows if row.point.codec == OURS and row.point.quality == level]
     tau = min(row.point.tau or 0.0 for row in rows)
-    steps = max((row.point.steps or 0) for row in rows)
-    at_tau = [row for row in rows if row.point.tau == tau and (row.point.steps or steps) == steps]
+    at_tau = at_main_setting(run, [row for row in rows if row.point.tau == tau])
     chosen = []
     for metric in (name for name in run.settings.metrics if name in at_tau[0].metrics):
         ranked = sorted(at_tau, key=lambda row: row.metrics[metric], reverse=METRICS[metric].higher_is_better)
@@ -58,7 +58,7 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
 
     ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
     """
-    original = load(Path(run.settings.source) / row.image, DEFAULT_LIMITS)
+    original = load(image_path(Path(run.settings.source), row.image), DEFAULT_LIMITS)
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))

@@ -10,8 +10,8 @@ from dlcodec import checkpoint, container
 from dlcodec.arguments import check_sampling
 from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
-from dlcodec.explore.pictures import check_side
-from dlcodec.files import read_bounded, refuse_existing, write_atomically
+from dlcodec.explore.pictures import check_pixels, check_side
+from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import load
 from dlcodec.info import describe
 from dlcodec.limits import DEFAULT_LIMITS
@@ -60,6 +60,7 @@ def run_explore(
     data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
     header = container.unpack(data, DEFAULT_LIMITS).header
     check_side(header.width, header.height)
+    check_pixels(header.width, header.height, len(taus) + (original is not None))
     pixels = None if original is None else load(original, DEFAULT_LIMITS)
     if pixels is not None and pixels.shape[:2] != (header.height, header.width):
         height, width = pixels.shape[:2]
@@ -73,7 +74,7 @@ def run_explore(
 
     decoded = pipeline.decode_images(data, taus, device, steps=steps, seed=seed, after_step=after_step)
     info = describe(data)
-    facts = Facts(source.name, info.file_bytes, info.level, info.model_digest)
+    facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)
     write_atomically(output, page.data)
     return page

@@ -15,6 +15,7 @@ from dlcodec.image import RGB
 LOSSLESS = 100
 QUALITIES = (LOSSLESS, 95, 90, 85, 80, 70, 60)
 MEGABYTE = 10**6
+MOST_PIXELS = 2**28  # about 12.5 bytes of memory each
 _MOST_SIDE = 16383
 _MAP_QUALITY = 75
 
@@ -23,6 +24,15 @@ def check_side(width: int, height: int) -> None:
     """Raise LimitError when a side is more than WebP holds."""
     if max(width, height) > _MOST_SIDE:
         raise LimitError(f"the image is {width} x {height} pixels; a page shows at most {_MOST_SIDE} a side")
+
+
+def check_pixels(width: int, height: int, pictures: int) -> None:
+    """Raise LimitError when all pictures of a page together have more pixels than are held in memory."""
+    if width * height * pictures > MOST_PIXELS:
+        raise LimitError(
+            f"{pictures} pictures of {width} x {height} pixels are {width * height * pictures / 1e6:.0f} megapixels; "
+            f"a page takes at most {MOST_PIXELS / 1e6:.0f}; name fewer values of tau"
+        )
 
 
 def webp(image: Image.Image, quality: int) -> str:

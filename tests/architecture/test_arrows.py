@@ -15,6 +15,7 @@ FILES = {
 
 ARROWS = {
     "errors": set(),
+    "console": {"errors"},
     "limits": {"errors"},
     "arguments": {"errors"},
     "files": {"errors", "limits"},
@@ -29,7 +30,7 @@ ARROWS = {
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
-        *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "evaluation"),
+        *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
         *("files", "fusion", "image", "limits", "pipeline"),
     },
     "explore": {
@@ -98,10 +99,10 @@ def test_nobody_imports_training_evaluation_or_the_command_line(module: str) -> 
 
 
 @pytest.mark.parametrize("module", ["dlcodec.cli", "dlcodec.evaluation.commands"])
-def test_the_command_line_imports_only_errors_before_a_command_runs(module: str) -> None:
+def test_the_command_line_imports_only_errors_and_the_console_before_a_command_runs(module: str) -> None:
     tree = ast.parse(FILES[module].read_text())
     names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
-    assert {name for name in names if name.startswith("dlcodec")} <= {"dlcodec", "dlcodec.errors"}
+    assert {name for name in names if name.startswith("dlcodec")} <= {"dlcodec", "dlcodec.console", "dlcodec.errors"}
     plain = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     assert not (names | plain) & {"torch", "numpy", "PIL", "safetensors"}
 
@@ -123,7 +124,9 @@ def test_a_library_is_known_only_at_home(library: str, homes: tuple[str, ...]) -
     assert not {name for name in users if not any(name == home or name.startswith(f"{home}.") for home in homes)}
 
 
-@pytest.mark.parametrize("module", ["dlcodec.errors", "dlcodec.limits", "dlcodec.files", "dlcodec.container"])
+@pytest.mark.parametrize(
+    "module", ["dlcodec.errors", "dlcodec.console", "dlcodec.limits", "dlcodec.files", "dlcodec.container"]
+)
 def test_the_unpacking_of_a_file_needs_the_standard_library_only(module: str) -> None:
     assert not {name.split(".")[0] for name in imported_modules(module)} & {"numpy", "torch", "PIL", "safetensors"}
 

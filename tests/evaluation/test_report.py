@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,10 +13,11 @@ from PIL import Image
 
 from dlcodec.errors import UsageError
 from dlcodec.evaluation.compare import gap_table, is_fair, pairs, summary_table
-from dlcodec.evaluation.curves import is_kodak, run_curves
+from dlcodec.evaluation.curves import at_main_setting, is_kodak, run_curves
 from dlcodec.evaluation.plots import draw, middle_level, write_figures
 from dlcodec.evaluation.report import build_report
 from dlcodec.evaluation.results import Point, Row, Run, Settings, mean_rows, read_run
+from dlcodec.evaluation.tables import level_table
 from dlcodec.evaluation.worst_and_best import SIDE, pick, worst_window
 from tests.evaluation.conftest import Start, finish
 
@@ -112,6 +114,58 @@ def test_the_lines_are_the_means_at_most_steps_and_lowest_seed() -> None:
     assert middle_level(run) == 2
 
 
+def _extended(*extra: tuple[float, float, int], default: int | None = 10) -> Run:
+    """The invented run, at 10 steps and seed 0, with means at further levels, taus and steps; their lpips is 9."""
+    run = made_up()
+    rows = [row for row in run.rows if row.point.steps in (None, 10) and not row.point.seed]
+    for level, tau, steps in extra:
+        point = Point("dlcodec", level, tau, steps, 0)
+        rows += [
+            replace(row, point=point, metrics={"psnr": 1.0, "lpips-alex": 9.0})
+            for row in run.rows
+            if row.point == Point("dlcodec", level, 1.0)
+        ]
+    settings = replace(SETTINGS, default_steps=default)
+    return replace(run, settings=settings, rows=tuple(rows), means=tuple(mean_rows(rows, {})))
+
+
+@pytest.mark.parametrize("levels", [(3,), (0, 1, 2, 3)])
+def test_more_steps_in_the_same_folder_change_no_headline(levels: tuple[int, ...]) -> None:
+    run = _extended(*((level, 0.0, 50) for level in levels))
+    before = _extended()
+    for metric in ("psnr", "lpips-alex"):
+        assert run_curves(run, metric) == run_curves(before, metric)
+        assert level_table(run, metric) == level_table(before, metric)
+    assert [title for title, _ in pick(run)] == [title for title, _ in pick(before)]
+    level = 3 if len(levels) == 1 else 2
+    assert [steps for steps, _ in _lines(run, "steps-psnr")[f"dlcodec tau 0, level {level}"]] == [10, 50]
+
+
+def test_where_the_models_own_steps_are_missing_the_most_there_are_stand_in() -> None:
+    run = _extended((2, 0.25, 20), (2, 0.25, 50))
+    assert [curve.values for curve in run_curves(run, "lpips-alex") if curve.name == "dlcodec tau 0.25"] == [(9.0,)]
+    (row,) = [row for row in at_main_setting(run, run.means) if row.point.tau == 0.25]
+    assert row.point.steps == 50
+    old = _extended((2, 0.0, 50), default=None)
+    assert run_curves(old, "lpips-alex")[2].values[2] == 9.0
+    picked = {row.point for _, row in pick(_extended((2, 0.5, 50), default=20))}
+    assert picked == {Point("dlcodec", 2, 0.0, 10, 0)}
+
+
+def test_a_metric_without_means_is_left_out_of_the_report(request_of: Start) -> None:
+    request = request_of(taus=(1.0, 0.0), peers=("jpeg",))
+    run, _ = finish(request)
+    cut = replace(run, settings=replace(run.settings, metrics=("psnr", "fid")))
+    assert {name.split("-")[1] for name in draw([cut])} == {"psnr"}
+    assert "FID" not in build_report(cut, request.output).partition("<h2>Means")[0]
+    partly = [
+        replace(mean, metrics={**mean.metrics, "fid": 1.0}) if mean.point.tau is None else mean for mean in cut.means
+    ]
+    figures = draw([replace(cut, means=tuple(partly))])
+    assert [name for name in figures if "fid" in name] == ["rate-fid"]
+    build_report(replace(cut, means=tuple(partly)), request.output)
+
+
 def test_published_curves_stand_only_beside_the_images_they_were_measured_on() -> None:
     part = made_up(images=23)
     assert is_kodak(made_up())
@@ -120,6 +174,16 @@ def test_published_curves_stand_only_beside_the_images_they_were_measured_on() -
     assert not is_fair(part, "mbt2018-mean")
     assert is_fair(part, "jpeg")
     assert is_fair(made_up(), "mbt2018-mean")
+
+
+def test_means_that_lack_an_image_are_not_beside_published_curves() -> None:
+    whole = made_up()
+    rows = [row for row in whole.rows if (row.image, row.point) != ("kodim24.png", Point("dlcodec", 3, 1.0))]
+    cut = replace(whole, rows=tuple(rows), means=tuple(mean_rows(rows, {})))
+    assert not is_kodak(cut)
+    assert not any(is_fair(cut, reference) for reference in ("mbt2018-mean", "jpeg", whole))
+    assert not is_fair(whole, cut)
+    assert is_fair(whole, made_up(1.0))
 
 
 def test_a_run_is_compared_with_another_run_its_own_curves_or_a_published_one() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -16,7 +17,7 @@ from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import lay_points, prepare
 from dlcodec.evaluation.results import Failure, Point, Row, read_run
 from dlcodec.evaluation.run import evaluate, resume
-from dlcodec.image import RGB, load
+from dlcodec.image import RGB, load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images
 from tests.evaluation.conftest import Start, begin, finish
@@ -105,6 +106,48 @@ def test_the_fusion_weights_of_earlier_rows_are_kept_on_record_and_not_mixed(
     write_fusion(tmp_path / "others", seed=1)
     with pytest.raises(UsageError, match="begun with fusion"):
         begin(request_of(taus=(0.5,)))
+
+
+def test_a_run_from_before_default_steps_were_kept_is_read_and_resumed(request_of: Start) -> None:
+    request = request_of(taus=(1.0, 0.0), levels=(0.0,))
+    run, _ = finish(request)
+    assert run.settings.default_steps == 10
+    path = request.output / "results.json"
+    document = json.loads(path.read_text())
+    del document["settings"]["default_steps"], document["settings"]["metric_weights"]
+    path.write_text(json.dumps(document))
+    assert read_run(request.output).settings.default_steps is None
+    run, events = finish(request_of(taus=(0.0,), levels=(0.0, 1.0)))
+    assert (len(events), run.settings.default_steps) == (2, 10)
+    run, _ = finish(request_of(taus=(1.0,)))
+    assert run.settings.default_steps == 10
+
+
+def test_the_weights_of_a_metric_are_on_record_and_not_mixed(
+    request_of: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcodec.evaluation.plan.load_measure", lambda *_: psnr)
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    (folder / "lpips_v0.1_alex.safetensors").write_bytes(b"some")
+    names = ("psnr", "lpips-alex", "lpips-vgg")
+    run, _ = finish(request_of(metrics=names, levels=(0.0,), metric_weights=folder))
+    expected = {"lpips-alex": hashlib.sha256(b"some").hexdigest()[:16]}
+    assert run.settings.metric_weights == expected
+    run, _ = finish(request_of(metrics=names, levels=(0.0, 1.0)))  # the library's own download
+    assert run.settings.metric_weights == expected
+    (folder / "lpips_v0.1_alex.safetensors").write_bytes(b"other")
+    with pytest.raises(UsageError, match="begun with lpips-alex weights"):
+        begin(request_of(metrics=names, metric_weights=folder))
+
+
+def test_results_of_another_schema_are_refused(request_of: Start) -> None:
+    request = request_of(levels=(0.0,))
+    finish(request)
+    path = request.output / "results.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(InputError, match="have schema 2; this version reads schema 1"):
+        read_run(request.output)
 
 
 def test_a_run_refuses_rows_of_other_weights_metrics_or_images(
@@ -217,6 +260,29 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
     assert all("fid" not in row.metrics for row in run.rows)
 
 
+def test_a_metric_of_the_whole_set_that_fails_leaves_the_rest_whole(request_of: Start) -> None:
+    class Broken(ColourDistance):
+        def distance(self, originals: list[Features], decoded: list[Features]) -> float:
+            raise MemoryError("too much")
+
+    request = request_of(levels=(1.0,))
+    plan, settings, _ = prepare(request)
+    plan = replace(plan, fid=Broken())  # type: ignore[arg-type]
+    settings = replace(settings, metrics=("psnr", "fid"))
+    events = list(evaluate(plan, settings, resume(plan, settings)[0], []))
+    expected = Failure("fid, dlcodec tau 1 quality 1", "MemoryError: too much", 1)
+    assert events[2:] == [expected]
+    run = read_run(request.output)
+    assert run.failures == (expected,)
+    assert run.means[0].metrics.keys() == {"psnr"}
+    assert len(json.loads((request.output / "results.json").read_text())["rows"]) == 2
+
+
+def test_minus_zero_is_zero(request_of: Start) -> None:
+    run, _ = finish(request_of(taus=(-0.0,), levels=(0.0,)))
+    assert {str(row.point.tau) for row in run.rows} == {"0.0"}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -224,6 +290,7 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
         {"taus": (1.1,)},
         {"steps": (0,)},
         {"seeds": (-1,)},
+        {"seeds": (), "taus": (0.0, 1.0)},
         {"metrics": ("ssim",)},
         {"device": "tpu"},
     ],

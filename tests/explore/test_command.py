@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from PIL import Image
 from dlcodec import cli, pipeline
 from dlcodec.errors import UsageError
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
+from dlcodec.explore.pictures import MOST_PIXELS
+from dlcodec.limits import DEFAULT_LIMITS
 from tests.explore.synthetic import RGB
 
 
@@ -60,6 +63,17 @@ def test_a_page_is_written_from_one_decode(
     assert text.count('class="decoded"') == 11
     assert text.count('class="original"') == 1
     assert not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+
+
+def test_a_file_name_need_not_be_utf_8(
+    folder: Path, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        (folder / "a.dlc").rename(folder / os.fsdecode(b"a\xff.dlc"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert _explore(monkeypatch, folder / os.fsdecode(b"a\xff.dlc"), "-o", folder / "p.html") == 0
+    assert "a\\xff.dlc" in (folder / "p.html").read_text("utf-8")
 
 
 def test_options_reach_the_decoder(folder: Path, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +130,26 @@ def test_a_refusal_is_one_sentence_and_writes_nothing(
     assert err.startswith("dlcodec: ")
     assert err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("most", "code"), [(70 * 50 * 12, 0), (70 * 50 * 12 - 1, 6)])
+def test_more_pixels_than_memory_is_for_are_refused_before_decoding(
+    folder: Path,
+    calls: list[tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    most: int,
+    code: int,
+) -> None:
+    monkeypatch.setattr("dlcodec.explore.pictures.MOST_PIXELS", most)
+    arguments = folder / "a.dlc", "--original", folder / "photo.png", "-o", folder / "p.html"
+    assert _explore(monkeypatch, *arguments) == code
+    assert bool(calls) == (folder / "p.html").exists() == (code == 0)
+    assert ("name fewer values of tau" in capsys.readouterr().err) == (code == 6)
+
+
+def test_the_largest_picture_has_room_for_the_default_page() -> None:
+    assert DEFAULT_LIMITS.pixels * (len(DEFAULT_TAUS) + 1) <= MOST_PIXELS
 
 
 def test_without_fusion_weights_it_is_code_7(
