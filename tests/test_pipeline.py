@@ -98,7 +98,7 @@ def test_tau_outside_zero_to_one_is_refused(tiny_file: bytes, tau: float) -> Non
 
 
 def test_tau_below_one_needs_fusion_weights(tiny_file: bytes, without_fusion: Path) -> None:
-    with pytest.raises(WeightsError, match="none are installed"):
+    with pytest.raises(WeightsError, match="needs fusion weights"):
         decode_image(tiny_file, 0.5)
     assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)
 
