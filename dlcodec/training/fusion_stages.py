@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
@@ -17,7 +20,7 @@ from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.loop import Optimisation, load_prefixed, optimise, read_recipe, steps_done
+from dlcodec.training.loop import Optimisation, load_prefixed, optimise, steps_done
 from dlcodec.training.perceptual import PictureLoss, load_lpips
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
@@ -145,6 +148,15 @@ class TrainableFusion(nn.Module):
         self.deviation.copy_(deviation.clamp_min(_DEVIATION_FLOOR * deviation.median()))
 
 
+def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights of a training checkpoint's moving average, or of an exported one; and the digest of their base."""
+    with safe_open(path, "pt") as handle:
+        metadata = handle.metadata()
+    if "config" in metadata:
+        return {name: t.float() for name, t in load_file(path).items()}, json.loads(metadata["config"])["base"]
+    return load_prefixed(path, "ema."), json.loads(metadata["recipe"])["base"]
+
+
 def train_fusion(
     recipe: FusionRecipe,
     base: FrozenBase,
@@ -170,8 +182,8 @@ def train_fusion(
     if not output.exists():
         fusion.fit(base, images)
     if start is not None and not output.exists():
-        tensors = load_prefixed(start, "ema.")
-        if read_recipe(start)["base"] != base.digest:  # another base, other latents
+        tensors, its_base = load_start(start)
+        if its_base != base.digest:  # other latents
             tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
         missing, _ = fusion.load_state_dict(tensors, strict=False)
         if any(not name.startswith("adapters.") for name in missing):

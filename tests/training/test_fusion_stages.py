@@ -209,6 +209,13 @@ def test_an_exported_network_decodes(
     data = encode_image(photo[:90, :70])
     assert np.array_equal(decode_image(data, 0.0), decode_image(data, 0.0, steps=4))
     assert not np.array_equal(decode_image(data, 0.0), decode_image(data, 1.0))
+    again = tmp_path / "again.safetensors"
+    start = folder / "fusion.safetensors"
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, start, PARAMS, 2, SCHEDULE, metric, again, CPU, 60)
+    exported, back = load_prefixed(run, "ema."), load_prefixed(again, "model.")
+    assert exported.keys() == back.keys()
+    for name, tensor in exported.items():
+        torch.testing.assert_close(back[name], tensor, rtol=1e-3, atol=1e-4)
     record = json.loads(safe_open(folder / "fusion.safetensors", "np").metadata()["record"])
     assert record["step"] == 30
     assert record["data"] == ["tiles.tar"]
