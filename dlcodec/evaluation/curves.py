@@ -64,7 +64,10 @@ def at_main_setting(run: Run, rows: Sequence[Row]) -> list[Row]:
     """Those of ``rows`` that single figures stand for: one for each image or mean, codec, quality and tau.
 
     Where it was sampled, it is the one at the model's own number of steps, or else at the most; then the lowest seed.
+    A mean over fewer images than others (an interrupted run, a picture that failed there) compares with nothing, and is
+    left out.
     """
+    most = max((row.images for row in rows), default=0)
 
     def rank(row: Row) -> tuple[bool, int, int]:
         steps = row.point.steps or 0
@@ -72,6 +75,8 @@ def at_main_setting(run: Run, rows: Sequence[Row]) -> list[Row]:
 
     chosen: dict[tuple[str, str, float, float | None], Row] = {}
     for row in rows:
+        if row.images < most:
+            continue
         key = row.image, row.point.codec, row.point.quality, row.point.tau
         if key not in chosen or rank(row) > rank(chosen[key]):
             chosen[key] = row

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+from dlcodec.evaluation.results import mean_rows
 from dlcodec.evaluation.tables import level_table, peer_table
 from tests.evaluation.test_report import made_up
 
@@ -14,6 +17,13 @@ def test_a_row_a_level_and_a_column_a_tau_from_fidelity_to_realism() -> None:
 
 def test_what_was_sampled_is_shown_at_the_most_steps() -> None:
     assert level_table(made_up(), "lpips-alex").splitlines()[2].endswith("| 0.4100 | 0.3600 | 0.3100 |")
+
+
+def test_a_mean_over_fewer_images_is_left_out() -> None:
+    run = made_up()
+    rows = [row for row in run.rows if not (row.point.tau == 0.5 and row.point.quality == 2 and row.image > "kodim05")]
+    part = replace(run, rows=tuple(rows), means=tuple(mean_rows(rows, {})))
+    assert level_table(part, "psnr").splitlines()[4] == "| 2 | 0.4000 | 33.0000 |  | 32.0000 |"
 
 
 def test_peers_have_a_row_a_quality() -> None:
