@@ -205,7 +205,7 @@ def decode_images(
     latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
     for tau in taus:
         with _repeatable(where):
-            picture = _pixels(codec.synthesise(next(latents), fusion.changes(tau)), header)
+            picture = _pixels(codec.synthesise(next(latents), fusion.changes(tau, level)), header)
         yield picture
 
 

@@ -217,6 +217,8 @@ def test_adapters_that_do_not_fit_the_synthesis_are_refused(tiny_file: bytes, wi
     up, down = "adapters.up.0/weight", "adapters.down.0/weight"
     for change in (
         {up: arrays[up][:, :-1].copy()},
+        {"adapters.scale.0/weight": np.zeros((3, 3), np.float16)},
+        {"adapters.scale.0/weight": np.zeros((0, 2), np.float16)},
         {"adapters.up.9/weight": arrays[up], "adapters.down.9/weight": arrays[down]},
         {"adapters.down.9/weight": arrays[down]},
     ):

@@ -63,9 +63,10 @@ def write_fusion(folder: Path, seed: int = 0) -> Path:
     tensors |= {"mean": torch.linspace(-0.1, 0.1, 12), "deviation": torch.linspace(0.05, 0.2, 12)}
     arrays = checkpoint.load_arrays(base)
     shapes = {n.removeprefix("g_s."): torch.Size(a.shape) for n, a in arrays.items() if n[:4] == "g_s." and a.ndim == 4}
-    adapters = SynthesisAdapters(shapes, 2)
-    for up in adapters.up.values():
+    adapters = SynthesisAdapters(shapes, 2, base.levels)
+    for up, scale in zip(adapters.up.values(), adapters.scale.values(), strict=True):
         up.data.normal_(0, 0.02)
+        scale.data.uniform_(0.5, 1.5)
     tensors |= {f"adapters.{name}": tensor for name, tensor in adapters.state_dict().items()}
     config, arrays = fusion_parts(tensors, base.digest, asdict(PARAMS), SCHEDULE, 10)
     path = folder / "mean-scale" / "fusion.safetensors"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec.fusion.adapters import scale_at
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
@@ -26,6 +27,18 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         native = any(check() for check in checks if check)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+
+
+def _adapter(tensors: dict[str, Tensor], name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Take one weight's factors out of ``tensors``; without ``scale`` its change is the same at every level."""
+    down = tensors.pop(name).float()
+    up = tensors.pop(name.replace("down", "up", 1)).float()
+    scale = tensors.pop(name.replace("down", "scale", 1), torch.ones(1, up.shape[0])).float()
+    rows, columns = down.shape[:-1].numel(), up.shape[1:].numel()
+    matrices = down.ndim == up.ndim == scale.ndim == 2 and len(scale) > 0
+    if not (matrices and down.shape[1] == up.shape[0] == scale.shape[1] and rows * columns <= _MOST_ADAPTED):
+        raise ValueError("an adapter is no product of two matrices of a weight's size")
+    return down.to(device), scale.to(device), up.to(device)
 
 
 class Fusion:
@@ -56,16 +69,9 @@ class Fusion:
             raise ValueError("mean or deviation is not that of a latent")
         self._mean, self._deviation = mean[:, None, None], deviation[:, None, None]
         self._adapters = {
-            name.removeprefix("adapters.down.").replace("/", "."): (
-                rest.pop(name).float().to(device),
-                rest.pop(name.replace("down", "up", 1)).float().to(device),
-            )
+            name.removeprefix("adapters.down.").replace("/", "."): _adapter(rest, name, device)
             for name in [name for name in rest if name.startswith("adapters.down.")]
         }
-        for down, up in self._adapters.values():
-            rows, columns = down.shape[:-1].numel(), up.shape[1:].numel()
-            if not (down.ndim == up.ndim == 2 and down.shape[1] == up.shape[0] and rows * columns <= _MOST_ADAPTED):
-                raise ValueError("an adapter is no product of two matrices of a weight's size")
         with torch.device("meta"):
             denoiser = Denoiser(params)
         state = {n.removeprefix("denoiser."): t.to(device, dtype) for n, t in rest.items()}
@@ -74,10 +80,15 @@ class Fusion:
         convert_conv2d_weight_memory_format(self._denoiser, torch.channels_last)
         self._dtype = dtype
 
-    def changes(self, tau: float) -> dict[str, Tensor]:
-        """What is added to the weights of the synthesis transform at this tau, by name; nothing at tau = 1."""
-        share = 1 - tau * tau
-        return {name: share * (down @ up) for name, (down, up) in self._adapters.items()} if share else {}
+    def changes(self, tau: float, level: float) -> dict[str, Tensor]:
+        """What is added to the weights of the synthesis transform, by name; nothing at tau = 1. ``level`` in [0, 1]."""
+        if (share := 1 - tau * tau) == 0:
+            return {}
+        at = torch.tensor([level])
+        return {
+            name: share * (down * scale_at(scale, at.to(scale.device)) @ up)
+            for name, (down, scale, up) in self._adapters.items()
+        }
 
     @torch.inference_mode()
     def fuse(

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from compressai.ops import quantize_ste
 from torch import Tensor
-from torch.func import functional_call
+from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec import checkpoint
-from dlcodec.codecs.layers import add_change
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
 from dlcodec.training.base_stage import initialise
 from dlcodec.training.rate_distortion import TrainableMeanScale
+
+Changes = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def _rows(gains: Tensor, level: Tensor) -> Tensor:
@@ -59,13 +60,23 @@ class FrozenBase:
         with torch.no_grad(), self._autocast:
             return self.g_a(x).float()
 
-    def _adapted(self, y: Tensor, changes: Mapping[str, Tensor]) -> Tensor:
-        g_s = self._network.g_s
-        weights = {name: add_change(g_s.get_parameter(name), change) for name, change in changes.items()}
-        out: Tensor = functional_call(g_s, weights, (y,))
-        return out
+    def _adapted(self, y: Tensor, changes: Changes) -> Tensor:
+        for name, layer in self._network.g_s.named_children():
+            out = layer(y)
+            if factors := changes.get(f"{name}.weight"):
+                # Each crop has a level of its own, so the change is applied as two thin layers beside the frozen one.
+                down, up = factors
+                kernel = up.view(-1, *layer.weight.shape[1:])
+                thin = torch.einsum("bchw,bcr->brhw", y, down)
+                how = {"stride": layer.stride, "padding": layer.padding, "output_padding": layer.output_padding}
+                out = out + functional.conv_transpose2d(thin, kernel, **how)
+            y = out
+        return y
 
-    def synthesise(self, y: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
-        """``g_s(y)``, (B, 3, H, W) float32, its weights changed; gradients pass through to ``y`` and the changes."""
+    def synthesise(self, y: Tensor, changes: Changes | None = None) -> Tensor:
+        """``g_s(y)``, (B, 3, H, W) float32, its weights changed as ``SynthesisAdapters.forward`` says.
+
+        Gradients pass through to ``y`` and to the factors of the changes.
+        """
         with self._autocast:
             return self._synthesis(y, changes or {}).float()

@@ -33,8 +33,9 @@ class FusionRecipe:
     """Everything that decides the outcome of stages 2 and 3; it is written into their checkpoints.
 
     ``perception`` and ``distortion`` weigh LPIPS and ln MSE, ``latent`` the distance to the auxiliary latent (lambda
-    of the paper's eq. 2). ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary
-    one, or nothing (its Variant-1: no diffusion).
+    of the paper's eq. 2). A crop at the last level weighs ``rising`` times one at the first, in even ratios between, so
+    that the small distances of high rates are not drowned. ``noised`` says what the noise is added to: the decoded
+    latent (the paper), the auxiliary one, or nothing (its Variant-1: no diffusion).
     """
 
     data: tuple[str, ...]
@@ -46,6 +47,7 @@ class FusionRecipe:
     perception: float
     distortion: float
     latent: float
+    rising: float
     noised: Noised
     optimisation: Optimisation
 
@@ -108,16 +110,17 @@ def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
 class TrainableFusion(nn.Module):
     """The denoiser, the standardisation of its latents and the synthesis' adapters; as it is exported.
 
-    ``synthesis`` are the shapes of the weights to adapt, ``rank`` that of their change; 0 for none.
+    ``synthesis`` are the shapes of the weights to adapt, ``rank`` that of their change, 0 for none; ``levels`` the
+    number of the base's rate levels.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, params: DenoiserParams, synthesis: Mapping[str, torch.Size], rank: int) -> None:
+    def __init__(self, params: DenoiserParams, synthesis: Mapping[str, torch.Size], rank: int, levels: int) -> None:
         super().__init__()
         self.denoiser = Denoiser(params)
-        self.adapters = SynthesisAdapters(synthesis if rank else {}, rank)
+        self.adapters = SynthesisAdapters(synthesis if rank else {}, rank, levels)
         self.register_buffer("mean", torch.zeros(params.M))
         self.register_buffer("deviation", torch.ones(params.M))
 
@@ -177,7 +180,7 @@ def train_fusion(
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
-    fusion = TrainableFusion(params, base.synthesis_shapes, rank).to(device).train()
+    fusion = TrainableFusion(params, base.synthesis_shapes, rank, base.levels).to(device).train()
     convert_conv2d_weight_memory_format(fusion, torch.channels_last)
     if not output.exists():
         fusion.fit(base, images)
@@ -185,6 +188,7 @@ def train_fusion(
         tensors, its_base = load_start(start)
         if its_base != base.digest:  # other latents
             tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
+        fusion.adapters.widen(tensors)
         missing, _ = fusion.load_state_dict(tensors, strict=False)
         if any(not name.startswith("adapters.") for name in missing):
             raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
@@ -216,7 +220,8 @@ def train_fusion(
                     y_bar = fusion.standardise(encoder(x).float())
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
             clean = fusion(y_t, y_hat, time, share).float()
-            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters()))
+            weight = recipe.rising ** (share - 0.5)
+            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters(share)), weight)
         latent = (y_bar - clean).square().mean()
         return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}
 

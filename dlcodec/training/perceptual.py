@@ -39,13 +39,14 @@ class PictureLoss(nn.Module):
         self.metric = metric
         self.perception, self.distortion = perception, distortion
 
-    def forward(self, x: Tensor, x_hat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``x`` and ``x_hat`` (B, 3, H, W) in [0, 1]; the loss, LPIPS and ln MSE, each a scalar."""
-        log_mse = (x - x_hat).square().mean((1, 2, 3)).log().mean()
-        lpips = log_mse.new_zeros(())
+    def forward(self, x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """``x`` and ``x_hat`` (B, 3, H, W) in [0, 1], ``weight`` (B,); the loss, and the mean LPIPS and ln MSE."""
+        log_mse = (x - x_hat).square().mean((1, 2, 3)).log()
+        lpips = torch.zeros_like(log_mse)
         if self.metric is not None and self.perception:
             top, left = (int(torch.randint(_SHIFT, ())) for _ in range(2))
             bottom, right = (side - _SHIFT + start for side, start in zip(x.shape[2:], (top, left), strict=True))
             a, b = (picture[:, :, top:bottom, left:right] * 2 - 1 for picture in (x, x_hat))
-            lpips = self.metric(b, a).mean()
-        return self.perception * lpips + self.distortion * log_mse, lpips, log_mse
+            lpips = self.metric(b, a).flatten()
+        loss = self.perception * lpips + self.distortion * log_mse
+        return (loss if weight is None else weight * loss).mean(), lpips.mean(), log_mse.mean()
