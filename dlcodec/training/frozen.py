@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from compressai.ops import quantize_ste
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
@@ -66,10 +66,11 @@ class FrozenBase:
             if factors := changes.get(f"{name}.weight"):
                 # Each crop has a level of its own, so the change is applied as two thin layers beside the frozen one.
                 down, up = factors
-                kernel = up.view(-1, *layer.weight.shape[1:])
+                assert isinstance(layer, nn.ConvTranspose2d)
                 thin = torch.einsum("bchw,bcr->brhw", y, down)
-                how = {"stride": layer.stride, "padding": layer.padding, "output_padding": layer.output_padding}
-                out = out + functional.conv_transpose2d(thin, kernel, **how)
+                kernel = up.view(-1, *layer.weight.shape[1:])
+                pads = layer.padding, layer.output_padding
+                out = out + functional.conv_transpose2d(thin, kernel, None, layer.stride, *pads)  # type: ignore[arg-type]
             y = out
         return y
 

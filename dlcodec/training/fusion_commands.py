@@ -104,7 +104,9 @@ def fusion(
     learning_rate: Rate = 1e-3,
     distortion: Distortion = 0.02,
     latent: Annotated[float, typer.Option(help="Weight of the distance to the auxiliary latent.")] = 0.1,
-    rising: Annotated[float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")] = 1.0,
+    rising: Annotated[
+        float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")
+    ] = 1.0,
     noised: Annotated[NoisedName, typer.Option(help="What the noise is added to.")] = NoisedName.decoded,
     width: Annotated[int, typer.Option(help="Channels of the denoiser.")] = 160,
     rank: Annotated[int, typer.Option(help="Rank of the change of the synthesis' weights; 0 for none.")] = 16,
@@ -120,7 +122,9 @@ def fusion(
     where = torch.device(device)
     optimisation = _optimisation(learning_rate, 50, steps, minutes)
     names = tuple(map(str, data))
-    recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, rising, noised.value, optimisation)
+    recipe = FusionRecipe(
+        names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, rising, noised.value, optimisation
+    )
     frozen = FrozenBase(base, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
@@ -165,7 +169,9 @@ def validate_fusion(
         show("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
     recipe = json.loads(metadata["recipe"])
-    trained = TrainableFusion(DenoiserParams(**recipe["params"]), frozen.synthesis_shapes, recipe.get("rank", 0), frozen.levels)
+    trained = TrainableFusion(
+        DenoiserParams(**recipe["params"]), frozen.synthesis_shapes, recipe.get("rank", 0), frozen.levels
+    )
     trained.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
     for q in map(float, levels.split(",")):

@@ -221,7 +221,9 @@ def train_fusion(
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
             clean = fusion(y_t, y_hat, time, share).float()
             weight = recipe.rising ** (share - 0.5)
-            picture, lpips, log_mse = picture_loss(x, base.synthesise(fusion.restore(clean), fusion.adapters(share)), weight)
+            picture, lpips, log_mse = picture_loss(
+                x, base.synthesise(fusion.restore(clean), fusion.adapters(share)), weight
+            )
         latent = (y_bar - clean).square().mean()
         return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}
 

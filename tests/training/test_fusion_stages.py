@@ -44,7 +44,7 @@ SCHEDULE = CosineSchedule(0.008, 1e-4)
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
     how = Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None))
-    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.1, "decoded", how)
+    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.1, 1.0, "decoded", how)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
 
 
 def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
-    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2).eval()
+    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2, base.levels).eval()
     fusion.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
     level = torch.ones(8)
@@ -180,7 +180,7 @@ def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
 ) -> None:
     run = tmp_path / "fusion.safetensors"
     train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
-    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2)
+    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2, base.levels)
     fusion.load_state_dict(load_prefixed(run, "model."))
     latent = base.decode(base.analyse(batch), torch.linspace(0, 2, 8))
     standard = fusion.standardise(latent)

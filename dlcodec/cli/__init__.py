@@ -1,0 +1,69 @@
+"""The command line. Only typer, rich, the console and the error tree are imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from dlcodec import __version__
+from dlcodec.cli.decoding import decode
+from dlcodec.cli.describing import info
+from dlcodec.cli.encoding import encode
+from dlcodec.cli.showing import demo, evaluate, explore
+from dlcodec.console import complain
+from dlcodec.errors import DlcodecError
+
+app = typer.Typer(
+    name="dlcodec",
+    help="A neural image codec. Exit codes: 0 ok, 1 bug, 2 usage, 3 input, 4 corrupt, 5 unsupported, 6 over a limit, "
+    "7 weights, 8 output, 9 latent mismatch, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        print(f"dlcodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    pass
+
+
+for _command in (encode, decode, info, demo, explore):
+    app.command()(_command)
+app.command(
+    name="eval",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)(evaluate)
+
+
+def main() -> None:
+    """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if debug and sys.stderr:
+            traceback.print_exc()
+        elif isinstance(error, DlcodecError):
+            complain(str(error))
+        else:
+            complain(f"internal error ({type(error).__name__}: {error}); --debug shows where")
+        sys.exit(error.exit_code if isinstance(error, DlcodecError) else 1)

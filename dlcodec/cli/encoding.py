@@ -1,0 +1,54 @@
+"""The command ``encode``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlcodec.cli.options import Device, DeviceName, Force
+from dlcodec.console import say
+
+
+def encode(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Image: PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.dlc", help="The file to write.")],
+    level: Annotated[
+        float | None,
+        typer.Option(
+            "--level",
+            "-q",
+            metavar="LEVEL",
+            help="Rate level, real: 0 (smallest) to 7 (best), in steps of 1/256.",
+            show_default="5",
+        ),
+    ] = None,
+    tau_hint: Annotated[
+        float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
+    ] = None,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Compress an image into a .dlc file."""
+    from dlcodec import checkpoint
+    from dlcodec.arguments import check_level, check_tau
+    from dlcodec.files import refuse_existing, write_atomically
+    from dlcodec.image import load
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    if tau_hint is not None:
+        check_tau(tau_hint)
+    refuse_existing(output, force=force)
+    found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+    if level is not None:
+        check_level(level, found.levels)
+    rgb = load(source, DEFAULT_LIMITS)
+    from dlcodec.pipeline import encode_image
+
+    data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
+    write_atomically(output, data)
+    height, width = rgb.shape[:2]
+    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")

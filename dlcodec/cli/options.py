@@ -1,0 +1,66 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from dlcodec.errors import UsageError
+
+
+class PrecisionName(StrEnum):
+    """The number type of the fusion network."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class DeviceName(StrEnum):
+    """Where the networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Device = Annotated[DeviceName, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it exists.")]
+
+
+def parse_taus(text: str) -> list[float]:
+    """``0,.3,1`` as numbers in [0, 1]; raises UsageError."""
+    """``0,.3,1`` as numbers in [0, 1]; raises UsageError."""
+    from dlcodec.arguments import check_tau
+
+    try:
+        taus = [abs(float(part)) if float(part) == 0 else float(part) for part in text.split(",")]  # -0 is 0
+    except ValueError:
+        raise UsageError(f"tau {text!r} is not a number, or several separated by commas") from None
+    for tau in taus:
+        check_tau(tau)
+    return taus
+
+
+def short(tau: float) -> str:
+    """The shortest text of a tau: ``0.3``, ``1``."""
+    """The shortest text of a tau: ``0.3``, ``1``."""
+    return repr(tau).removesuffix(".0")
+
+
+def count_steps(total: int) -> Callable[[], None]:
+    """Counts the sampler's steps on a terminal, once they have taken a second."""
+    begun, done = time.monotonic(), 0
+
+    def after_step() -> None:
+        nonlocal done
+        done += 1
+        if sys.stderr and sys.stderr.isatty() and time.monotonic() - begun > 1:
+            print(f"\rfusion: step {done} of {total}\r", end="", file=sys.stderr, flush=True)
+
+    return after_step

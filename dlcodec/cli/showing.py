@@ -1,0 +1,78 @@
+"""The commands that show and measure: ``demo``, ``explore``, ``eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlcodec.cli.options import Device, DeviceName, Force, count_steps, parse_taus
+from dlcodec.console import say
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")] = Path(
+        "dlcodec-demo"
+    ),
+    level: Annotated[float, typer.Option("--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.")] = 3.0,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
+    import os
+
+    from dlcodec.demo import Distance, run_demo
+
+    lpips: Distance | None = None
+    weights = os.environ.get("DLCODEC_METRIC_WEIGHTS")
+    if weights and (Path(weights) / "lpips_v0.1_alex.safetensors").is_file():
+        from dlcodec.evaluation.metrics import load_measure
+
+        lpips = load_measure("lpips-alex", "cpu", Path(weights))
+    run_demo(folder, level, device.value, lpips, force=force)
+
+
+def evaluate(context: typer.Context) -> None:
+    """Measure the codec and its peers on a folder of images; plots, comparisons and a report. See eval --help."""
+    from dlcodec.evaluation.commands import app as evaluation
+
+    evaluation(context.args, prog_name="dlcodec eval")
+
+
+def explore(
+    source: Annotated[Path, typer.Argument(metavar="IN.dlc", help="The file to look into.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.html", help="The page to write.")],
+    original: Annotated[
+        Path | None, typer.Option("--original", metavar="IMG", help="The picture that was encoded, to compare with.")
+    ] = None,
+    tau: Annotated[
+        str | None,
+        typer.Option(metavar="TAU[,TAU...]", help="Values of tau; 1 is always added.", show_default="0,0.1,...,1"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
+    device: Device = DeviceName.auto,
+    force: Force = False,
+) -> None:
+    """Write a page that shows a .dlc file along tau: a slider, comparisons, a map of what was invented."""
+    from dlcodec.explore.command import choose_taus, run_explore
+
+    taus = choose_taus(None if tau is None else parse_taus(tau))
+    page = run_explore(
+        source,
+        output,
+        original=original,
+        taus=taus,
+        steps=steps,
+        seed=seed,
+        most_megabytes=max_mb,
+        device=device.value,
+        force=force,
+        count_steps=count_steps,
+    )
+    kept = "lossless" if page.quality == 100 else f"WebP quality {page.quality}"
+    say(f"{output}: {len(taus)} values of tau, {len(page.data) / 1e6:.1f} MB, pictures {kept}")
