@@ -64,7 +64,7 @@ def run(
     metric_weights: Annotated[
         Path | None, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of the metrics' weights.")
     ] = None,
-    peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl.")] = "",
+    peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl, bpg, vtm.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Encode and decode every image at every point; write results.csv and results.json, print the means.

@@ -78,9 +78,7 @@ def code(
     """
     first = points[0]
     if first.codec != OURS:
-        peer = plan.peers[first.codec]
-        data = peer.encode(rgb, first.quality)
-        yield first, len(data), peer.decode(data)
+        yield first, *plan.peers[first.codec].code(rgb, first.quality)
         return
     path = stream_path(plan.output, readable(image.name), first.quality)
     if coded and path.is_file():
