@@ -9,7 +9,7 @@ Importing this package does not import torch; the first encode or decode does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from dlcodec.errors import DlcodecError
 
@@ -25,35 +25,41 @@ __version__ = "0.1.0"
 
 
 def encode(
-    image: Image.Image | npt.NDArray[np.uint8] | str | Path,
+    image: Image.Image | npt.NDArray[np.uint8] | str | Path | bytes | BinaryIO,
     *,
     level: float | None = None,
     tau_hint: float | None = None,
+    strip: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> bytes:
     """Compress an image into the bytes of a .dlc file.
 
-    ``image`` is a Pillow image, an (H, W, 3) uint8 sRGB array, or the path of an image file. ``level`` is the rate,
-    real, from 0 (smallest file) to 7; None takes the model's default.
+    ``image`` is a Pillow image, a uint8 array ((H, W) grey, (H, W, 3) sRGB or (H, W, 4) sRGB and alpha), or an image
+    file: its path, its bytes or a binary stream. ``level`` is the rate, real, from 0 (smallest file) to 7; None takes
+    the model's default. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another.
+    A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
+    import warnings
+
     import numpy as np
 
     from dlcodec import image as images
-    from dlcodec.errors import InputError
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import encode_image
+    from dlcodec.sections import pack_extras
 
-    if isinstance(image, str | Path):
-        rgb = images.load(Path(image), DEFAULT_LIMITS)
-    elif isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise InputError(f"an array must be (H, W, 3) uint8; this one is {image.shape} {image.dtype}")
-        rgb = image
+    notes: list[str] = []
+    if isinstance(image, np.ndarray):
+        picture = images.from_array(image)
+    elif isinstance(image, str | Path):
+        picture = images.load_picture(Path(image), DEFAULT_LIMITS, strip=strip, warn=notes.append)
     else:
-        rgb = images.to_rgb(image)
-    return encode_image(rgb, level, device, tau_hint=tau_hint)
+        picture = images.take_picture(image, DEFAULT_LIMITS, strip=strip, warn=notes.append)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return encode_image(picture.rgb, level, device, tau_hint=tau_hint, sections=pack_extras(picture.extras))
 
 
 def decode(
@@ -65,19 +71,24 @@ def decode(
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> Image.Image:
-    """Decompress the bytes of a .dlc file into an RGB Pillow image.
+    """Decompress the bytes of a .dlc file into a Pillow image of mode L, LA, RGB or RGBA.
 
+    Its ``info`` holds ``icc_profile``, ``exif`` and ``xmp`` where the file has them.
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
     has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
     ``precision`` is that of the fusion network, ``auto`` takes bfloat16 where the device has it.
     Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
-    from PIL import Image
-
+    from dlcodec.container import unpack
+    from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.picture import Picture, to_pillow
     from dlcodec.pipeline import decode_image
+    from dlcodec.sections import unpack_extras
 
-    return Image.fromarray(decode_image(data, tau, device, steps=steps, seed=seed, precision=precision))
+    extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
+    pixels = decode_image(data, tau, device, steps=steps, seed=seed, precision=precision)
+    return to_pillow(Picture(pixels, extras))
 
 
 def read_info(data: bytes) -> Info:

@@ -13,6 +13,20 @@ MAGIC = b"\x89DLC\r\n"
 VERSION = 1
 CODER_RANGE_32_64 = 1
 SECTION_LATENTS = 1
+SECTION_ALPHA = ord("A")
+SECTION_EXIF = ord("E") | 0x80
+SECTION_GREY = ord("G") | 0x80
+SECTION_ICC = ord("I") | 0x80
+SECTION_XMP = ord("X") | 0x80
+SECTION_NAMES = {
+    SECTION_LATENTS: "latents",
+    SECTION_ALPHA: "alpha",
+    SECTION_EXIF: "EXIF",
+    SECTION_GREY: "grey",
+    SECTION_ICC: "ICC",
+    SECTION_XMP: "XMP",
+}
+"""What each known type of section is called; a file has at most one of each."""
 _ANCILLARY = 0x80
 _CRITICAL_FLAGS = 0xF0
 TAU_STEPS = 254
@@ -115,7 +129,7 @@ def _unpack_sections(body: bytes, at: int) -> tuple[Section, ...]:
         length, at = _unpack_varint(body, at + 1)
         if at + length > len(body):
             raise CorruptFileError(f"section {kind} claims {length} bytes where {len(body) - at} are left")
-        if kind != SECTION_LATENTS and kind < _ANCILLARY:
+        if kind not in SECTION_NAMES and kind < _ANCILLARY:
             raise UnsupportedFileError(f"the file has a critical section of unknown type {kind}; use a newer dlcodec")
         if len(sections) == _MOST_SECTIONS:
             raise CorruptFileError(f"the file has more than {_MOST_SECTIONS} sections")

@@ -1,91 +1,181 @@
-"""Image files and Pillow images to RGB arrays and back, by stated rules.
-
-8-bit RGB is taken as it is. Grey is repeated over the three channels, palettes are looked up, CMYK is converted by
-Pillow's plain rule, 16-bit grey samples are scaled by 255/65535 and rounded; of 16-bit colour, Pillow gives the high
-byte. EXIF orientation is applied. An embedded ICC profile other than sRGB is converted to sRGB. Transparency is
-refused unless every pixel is opaque. So is an image of several frames,
-but for the MPO files of phones and stereo cameras: their first picture is the photograph.
-"""
+"""Image files and Pillow images to pictures, by the rules of docs/pictures.md; arrays of pixels."""
 
 from __future__ import annotations
 
 import io
 import math
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from dlcodec import metadata
+from dlcodec.colour import apply_profile, fill_hidden
 from dlcodec.errors import DlcodecError, InputError, LimitError
 from dlcodec.files import read_bounded
 from dlcodec.limits import Limits
+from dlcodec.picture import RGB as RGB
+from dlcodec.picture import Extras, Picture, Plane
+from dlcodec.sections import MOST_METADATA
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
-RGB = npt.NDArray[np.uint8]
+Warn = Callable[[str], None]
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 def load(path: Path, limits: Limits) -> RGB:
-    """Read an image file as (H, W, 3) uint8 sRGB.
+    """Read an opaque image file as (H, W, 3) uint8 sRGB, the pixels alone.
 
-    Raises InputError when it is unreadable or has content that would be lost, LimitError when it is too large.
+    Raises InputError when it is unreadable or has transparent pixels, LimitError when it is too large.
     """
-    data = read_bounded(path, limits.file_bytes)
+    picture = load_picture(path, limits, strip=True)
+    if picture.extras.alpha is not None:
+        raise InputError(f"{path} has transparent pixels, which would be lost; flatten it onto a background first")
+    return picture.rgb
+
+
+def load_picture(path: Path, limits: Limits, *, strip: bool = False, warn: Warn = _ignore) -> Picture:
+    """Read an image file; as ``read_picture``."""
+    return read_picture(read_bounded(path, limits.file_bytes), str(path), limits, strip=strip, warn=warn)
+
+
+def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False, warn: Warn = _ignore) -> Picture:
+    """The picture in the bytes of an image file; ``name`` is what messages call it.
+
+    ``strip`` leaves EXIF, ICC and XMP out and gives sRGB. ``warn`` takes a sentence for each thing that is left out
+    unasked. Raises InputError when the bytes are unreadable, LimitError when the picture is too large.
+    """
     if not data:
-        raise InputError(f"{path} is empty")
+        raise InputError(f"{name} is empty")
+    notes: list[str] = []
+    with _our_errors(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        limits.check_size(*image.size)
+        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+            notes.append(f"{name} has {frames} frames; only the first is kept")
+            image.seek(0)
+        picture = to_picture(image, strip=strip, warn=lambda text: notes.append(f"{name}: {text}"))
+    for note in notes:
+        warn(note)
+    return picture
+
+
+@contextmanager
+def _our_errors(name: str) -> Iterator[None]:
+    """Whatever Pillow raises for an image becomes InputError or LimitError; what it warns of is not shown."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                limits.check_size(*image.size)
-                if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-                    raise InputError(f"{path} has {frames} frames; only still images can be encoded")
-                image.load()
-                return to_rgb(image)
+            yield
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{path} is larger than an image may be: {error}") from error
+        raise LimitError(f"{name} is larger than an image may be: {error}") from error
     except DlcodecError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged bytes: RuntimeError, TypeError, ...
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "it is not in a known image format"
-        raise InputError(f"cannot read {path} as an image: {reason}") from error
+        raise InputError(f"cannot read {name} as an image: {reason}") from error
 
 
-def to_rgb(image: Image.Image) -> RGB:
-    """A Pillow image as (H, W, 3) uint8 sRGB, by the rules above; raises InputError for transparency."""
+def take_picture(
+    source: Image.Image | bytes | BinaryIO, limits: Limits, *, strip: bool = False, warn: Warn = _ignore
+) -> Picture:
+    """A Pillow image, or the bytes or the stream of an image file; as ``read_picture``."""
+    if isinstance(source, Image.Image):
+        limits.check_size(*source.size)
+        notes: list[str] = []
+        with _our_errors("the image"):
+            picture = to_picture(source, strip=strip, warn=notes.append)
+        for note in notes:
+            warn(f"the image: {note}")
+        return picture
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif hasattr(source, "read"):
+        data = source.read(limits.file_bytes + 1)
+    else:
+        raise InputError(f"an image must be a Pillow image, an array, a path, bytes or a stream, not {type(source)}")
+    if not isinstance(data, bytes):
+        raise InputError("the stream gives text; open it in binary mode")
+    if len(data) > limits.file_bytes:
+        raise LimitError(f"the image is larger than the limit of {limits.file_bytes} bytes")
+    return read_picture(data, "the image", limits, strip=strip, warn=warn)
+
+
+def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore) -> Picture:
+    """A Pillow image, which stays as it is, as a picture; ``strip`` and ``warn`` as for ``read_picture``.
+
+    Raises InputError for samples that are neither 8-bit nor 16-bit, and what Pillow raises for damaged files.
+    """
+    image.load()
+    exif, xmp = metadata.read_exif(image), metadata.read_xmp(image)
+    image = image.copy()
+    upright = None if exif is None else metadata.upright_exif(exif)
+    if exif is not None and upright is None:
+        warn("its EXIF is damaged and left out")
+        image.info = {key: value for key, value in image.info.items() if key not in metadata.EXIF_KEYS}
     image = ImageOps.exif_transpose(image)
-    profile = image.info.get("icc_profile")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        if np.asarray(rgba)[..., 3].min() < 255:
-            raise InputError(
-                "the image has transparent pixels, which would be lost; flatten it onto a background first"
-            )
-        image = rgba.convert("RGB")
+    icc = image.info.get("icc_profile")
+    image, alpha = _split_alpha(image)
+    image = _to_8_bit(image)
+    image, icc = apply_profile(image, icc, keep=not strip)
+    grey = image.mode == "L"
+    rgb = np.array(image.convert("RGB"))
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    if alpha is not None:
+        rgb = fill_hidden(rgb, alpha)
+    if strip:
+        return Picture(rgb, Extras(alpha, grey))
+    kept = {"EXIF": upright, "ICC profile": icc, "XMP": None if xmp is None else metadata.upright_xmp(xmp)}
+    for kind, data in kept.items():
+        if data is not None and len(data) > MOST_METADATA:
+            warn(f"its {kind} has more than {MOST_METADATA} bytes and is left out")
+            kept[kind] = None
+    return Picture(rgb, Extras(alpha, grey, icc=kept["ICC profile"], exif=kept["EXIF"], xmp=kept["XMP"]))
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Plane | None]:
+    """The image without transparency, grey staying grey, and its alpha plane (H, W) uint8."""
+    key = image.info.get("transparency")
+    if key is not None and (image.mode in ("1", "L") or image.mode.startswith("I")):
+        alpha = np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
+        del image.info["transparency"]
+        return image, alpha
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and key is None:
+        return image, None
+    straight = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+    return straight.convert("L" if straight.mode == "LA" else "RGB"), np.array(straight.getchannel("A"))
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Modes L, RGB and CMYK as they are, all others as the one of them that holds what they hold."""
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
     if image.mode.startswith("I") or image.mode == "F":
         grey = np.asarray(image).astype(np.float64)
         if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
             raise InputError("the image's samples are neither 8-bit nor 16-bit")
-        eight = np.rint(grey * (255 / 65535)).astype(np.uint8)
-        return np.repeat(eight[..., None], 3, axis=2)
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        image = _to_srgb(image, profile)
-    return np.array(image.convert("RGB"))
+        return Image.fromarray(np.rint(grey * (255 / 65535)).astype(np.uint8))
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Convert by the embedded profile; an unusable profile counts as sRGB."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return image
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
-    return image if converted is None else converted
+def from_array(array: npt.NDArray[np.uint8]) -> Picture:
+    """(H, W) grey, (H, W, 3) sRGB or (H, W, 4) sRGB and alpha, uint8, as a picture; raises InputError for others."""
+    channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
+    if channels not in (1, 3, 4) or array.shape[2:] == (1,) or array.dtype != np.uint8 or 0 in array.shape:
+        raise InputError(
+            f"an array must be (H, W), (H, W, 3) or (H, W, 4) uint8; this one is {array.shape} {array.dtype}"
+        )
+    return to_picture(Image.fromarray(np.ascontiguousarray(array)))
 
 
 def pad(rgb: RGB, stride: int) -> RGB:

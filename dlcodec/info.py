@@ -10,7 +10,10 @@ from dlcodec.limits import DEFAULT_LIMITS
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A file's description; sizes in bytes, sides in pixels, digests in hex."""
+    """A file's description; sizes in bytes, sides in pixels, digests in hex.
+
+    ``metadata`` says whether there is EXIF, ICC or XMP; ``sections`` has the bytes of each kind of section in the file.
+    """
 
     format_version: int
     family: str
@@ -23,12 +26,20 @@ class Info:
     payload_bytes: int
     bits_per_pixel: float
     latent_digest: str
+    grey: bool
+    alpha: bool
+    metadata: bool
+    sections: dict[str, int]
 
 
 def describe(data: bytes) -> Info:
     """Describe a file; raises CorruptFileError, UnsupportedFileError or LimitError."""
     file = container.unpack(data, DEFAULT_LIMITS)
     header = file.header
+    sections: dict[str, int] = {}
+    for section in file.sections:
+        kind = container.SECTION_NAMES.get(section.type, f"unknown {section.type}")
+        sections[kind] = sections.get(kind, 0) + len(section.data)
     return Info(
         format_version=file.version,
         family=header.family,
@@ -41,4 +52,8 @@ def describe(data: bytes) -> Info:
         payload_bytes=len(file.payload),
         bits_per_pixel=8 * len(data) / (header.width * header.height),
         latent_digest=f"{header.latent_digest:08x}",
+        grey="grey" in sections,
+        alpha="alpha" in sections,
+        metadata=bool({"EXIF", "ICC", "XMP"} & sections.keys()),
+        sections=sections,
     )

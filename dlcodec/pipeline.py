@@ -104,11 +104,13 @@ def encode_image(
     limits: Limits = DEFAULT_LIMITS,
     *,
     tau_hint: float | None = None,
+    sections: Sequence[container.Section] = (),
 ) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
+    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -134,7 +136,7 @@ def encode_image(
     _, digest = run_steps(steps, code)
     hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
     header = container.Header(found.family, width, height, steps_of_level, hint, found.short_digest, digest)
-    return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()),))
+    return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()), *sections))
 
 
 def decode_latent(file: container.Container, codec: Codec) -> Integers:

@@ -145,7 +145,7 @@ def test_several_taus_give_several_files(folder: Path) -> None:
         ("a.png", "0,1"),
         ("out-{tau}.png", "0.5,0.50"),
         ("out-{tau}.png", "0,-0.0"),
-        ("{tau}.jpg", "0,1"),
+        ("{tau}.gif", "0,1"),
         ("a.png", ""),
     ],
 )
@@ -187,8 +187,9 @@ def test_a_level_outside_the_ladder_is_code_2(folder: Path, fails: Callable[...,
     assert "outside 0 to 2" in fails(2, "encode", folder / "photo.png", "-o", folder / "a.dlc", f"--level={level}")
 
 
-def test_an_output_that_is_no_png_is_code_2(folder: Path, fails: Callable[..., str]) -> None:
-    assert ".png" in fails(2, "decode", folder / "good.dlc", "-o", folder / "a.jpg")
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.dlc", "png"])
+def test_an_output_of_an_unknown_format_is_code_2(folder: Path, fails: Callable[..., str], name: str) -> None:
+    assert ".png, .jpg" in fails(2, "decode", folder / "absent.dlc", "-o", folder / name)
 
 
 if not torch.cuda.is_available():

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from dlcodec import image as images
 from dlcodec.errors import InputError, LimitError
-from dlcodec.image import load, pad, png_bytes, to_rgb
+from dlcodec.image import load, load_picture, pad, png_bytes, to_picture
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import Extras
 
 RGB = npt.NDArray[np.uint8]
 
@@ -71,22 +72,30 @@ def _palette() -> Image.Image:
     return image
 
 
+def _picture(path: Path) -> tuple[RGB, Extras]:
+    picture = load_picture(path, DEFAULT_LIMITS)
+    return picture.rgb, picture.extras
+
+
 def test_a_palette_is_looked_up(tmp_path: Path) -> None:
     loaded = load(_save(tmp_path / "a.png", _palette()), DEFAULT_LIMITS)
     assert loaded.tolist() == [[[9, 8, 7], [200, 100, 50]], [[200, 100, 50], [9, 8, 7]]]
 
 
-def test_a_palette_with_a_transparent_pixel_is_refused(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.png", _palette(), transparency=1)
-    with pytest.raises(InputError, match="transparent"):
-        load(path, DEFAULT_LIMITS)
+def test_a_palette_with_a_transparent_entry_has_alpha(tmp_path: Path) -> None:
+    rgb, extras = _picture(_save(tmp_path / "a.png", _palette(), transparency=bytes([255, 40])))
+    assert rgb.tolist() == [[[9, 8, 7], [200, 100, 50]], [[200, 100, 50], [9, 8, 7]]]
+    assert extras.alpha is not None
+    assert extras.alpha.tolist() == [[255, 40], [40, 255]]
+    assert not extras.grey
 
 
 def test_a_transparent_palette_entry_that_no_pixel_uses_is_allowed(tmp_path: Path) -> None:
     image = _palette()
     image.putdata([0, 0, 0, 0])
-    loaded = load(_save(tmp_path / "a.png", image, transparency=bytes([255, 0])), DEFAULT_LIMITS)
-    assert (loaded == [9, 8, 7]).all()
+    rgb, extras = _picture(_save(tmp_path / "a.png", image, transparency=bytes([255, 0])))
+    assert (rgb == [9, 8, 7]).all()
+    assert extras == Extras()
 
 
 def test_cmyk_is_converted_by_the_plain_rule(tmp_path: Path) -> None:
@@ -115,7 +124,7 @@ def test_floating_point_samples_are_refused(tmp_path: Path) -> None:
 
 def test_32_bit_samples_beyond_16_bit_are_refused() -> None:
     with pytest.raises(InputError, match="neither 8-bit nor 16-bit"):
-        to_rgb(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
+        to_picture(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -124,25 +133,69 @@ def test_opaque_alpha_is_dropped(tmp_path: Path, colours: RGB, mode: str) -> Non
     expected = np.asarray(source.convert("RGB"))
     source.putalpha(255)
     assert source.mode == mode
-    assert np.array_equal(load(_save(tmp_path / "a.png", source), DEFAULT_LIMITS), expected)
+    rgb, extras = _picture(_save(tmp_path / "a.png", source))
+    assert np.array_equal(rgb, expected)
+    assert extras == Extras(grey=mode == "LA")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_one_pixel_that_is_not_opaque_is_refused(tmp_path: Path, colours: RGB, mode: str) -> None:
+def test_one_pixel_that_is_not_opaque_is_kept_and_refused_by_the_plain_reader(
+    tmp_path: Path, colours: RGB, mode: str
+) -> None:
     image = Image.fromarray(colours).convert(mode)
     alpha = Image.new("L", image.size, 255)
     alpha.putpixel((4, 5), 254)
     image.putalpha(alpha)
     path = _save(tmp_path / "a.png", image)
+    rgb, extras = _picture(path)
+    assert np.array_equal(rgb, np.asarray(Image.fromarray(colours).convert(mode).convert("RGB")))
+    assert extras.grey == (mode == "L")
+    assert extras.alpha is not None
+    assert np.argwhere(extras.alpha != 255).tolist() == [[5, 4]]
+    assert extras.alpha[5, 4] == 254
     with pytest.raises(InputError, match="transparent") as caught:
         load(path, DEFAULT_LIMITS)
     assert caught.value.exit_code == 3
 
 
-def test_a_transparent_colour_is_refused(tmp_path: Path, colours: RGB) -> None:
-    path = _save(tmp_path / "a.png", Image.fromarray(colours), transparency=tuple(colours[0, 0].tolist()))
-    with pytest.raises(InputError, match="transparent"):
-        load(path, DEFAULT_LIMITS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
+def test_a_transparent_colour_becomes_alpha(tmp_path: Path, colours: RGB, mode: str) -> None:
+    image = (
+        Image.fromarray(colours[..., 0] * np.uint16(257)) if mode == "I;16" else Image.fromarray(colours).convert(mode)
+    )
+    key = image.getpixel((2, 3))
+    _, extras = _picture(_save(tmp_path / "a.png", image, transparency=key))
+    assert extras.alpha is not None
+    assert np.array_equal(extras.alpha == 0, np.reshape(np.asarray(image) == key, (6, 5, -1)).all(axis=-1))
+    assert extras.grey == (mode != "RGB")
+
+
+def test_colours_under_fully_transparent_pixels_are_filled_in(tmp_path: Path) -> None:
+    pixels = np.full((16, 16, 4), (200, 90, 30, 255), dtype=np.uint8)
+    pixels[3:13, 3:13] = (0, 255, 0, 0)
+    pixels[3, 3] = (7, 8, 9, 1)
+    rgb, extras = _picture(_save(tmp_path / "a.png", Image.fromarray(pixels)))
+    assert extras.alpha is not None
+    assert np.array_equal(extras.alpha, pixels[..., 3])
+    assert rgb[3, 3].tolist() == [7, 8, 9]
+    assert rgb[3:13, 3:13, 1].max() <= 90
+    assert np.array_equal(rgb[extras.alpha == 255], pixels[extras.alpha == 255][:, :3])
+
+
+@pytest.mark.parametrize(
+    ("array", "mode", "grey"),
+    [
+        (np.arange(64, dtype=np.uint8).reshape(8, 8), "L", True),
+        (np.eye(8, dtype=bool), "1", True),
+        (np.arange(64, dtype=np.uint16).reshape(8, 8) * 999, "I;16", True),
+        (np.arange(64, dtype=np.uint8).reshape(8, 8).repeat(3).reshape(8, 8, 3), "RGB", False),
+    ],
+    ids=["L", "1", "I;16", "RGB without colours"],
+)
+def test_grey_is_noted(tmp_path: Path, array: npt.NDArray[Any], mode: str, grey: bool) -> None:
+    image = Image.fromarray(array)
+    assert image.mode == mode
+    assert _picture(_save(tmp_path / "a.png", image))[1] == Extras(grey=grey)
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
@@ -157,34 +210,14 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, turns: in
     assert np.abs(loaded.astype(int) - expected).max() < 8
 
 
-def test_an_srgb_profile_changes_nothing(colours: RGB) -> None:
-    image = Image.fromarray(colours)
-    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(to_rgb(image), colours)
-
-
-def test_an_unusable_profile_counts_as_srgb(colours: RGB) -> None:
-    image = Image.fromarray(colours)
-    image.info["icc_profile"] = b"not a profile"
-    assert np.array_equal(to_rgb(image), colours)
-
-
-def test_another_profile_is_converted(colours: RGB) -> None:
-    """The sRGB profile with its red and green colourants exchanged exchanges red and green."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
-    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
-    image = Image.fromarray(colours)
-    image.info["icc_profile"] = bytes(profile).replace("sRGB".encode("utf-16-be"), "odd!".encode("utf-16-be"))
-    assert np.abs(to_rgb(image).astype(int) - colours[..., [1, 0, 2]]).max() <= 2
-
-
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png", "tiff"])
-def test_an_animation_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_the_first_frame_of_an_animation_is_taken_with_a_warning(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "white")]
     path = _save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:])
-    with pytest.raises(InputError, match="3 frames"):
-        load(path, DEFAULT_LIMITS)
+    notes: list[str] = []
+    picture = load_picture(path, DEFAULT_LIMITS, warn=notes.append)
+    assert np.abs(picture.rgb.astype(int) - [255, 0, 0]).max() <= 8  # WebP is lossy here
+    assert notes == [f"{path} has 3 frames; only the first is kept"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

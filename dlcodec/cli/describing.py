@@ -13,6 +13,10 @@ from dlcodec.errors import DlcodecError
 
 def _line(key: str, value: Any) -> str:
     shown = "none" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+    if isinstance(value, bool):
+        shown = "yes" if value else "no"
+    elif isinstance(value, dict):
+        shown = ", ".join(f"{kind} {size} bytes" for kind, size in value.items())
     return f"{key.replace('_', ' '):<15} {shown}"
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dlcodec.cli.options import Device, DeviceName, Force
-from dlcodec.console import say
+from dlcodec.console import complain, say
 
 
 def encode(
@@ -29,6 +29,9 @@ def encode(
     tau_hint: Annotated[
         float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
     ] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Leave EXIF, XMP and the colour profile out; the pixels become sRGB.")
+    ] = False,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
@@ -36,8 +39,9 @@ def encode(
     from dlcodec import checkpoint
     from dlcodec.arguments import check_level, check_tau
     from dlcodec.files import refuse_existing, write_atomically
-    from dlcodec.image import load
+    from dlcodec.image import load_picture
     from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.sections import pack_extras
 
     if tau_hint is not None:
         check_tau(tau_hint)
@@ -45,10 +49,10 @@ def encode(
     found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
     if level is not None:
         check_level(level, found.levels)
-    rgb = load(source, DEFAULT_LIMITS)
+    picture = load_picture(source, DEFAULT_LIMITS, strip=strip, warn=complain)
     from dlcodec.pipeline import encode_image
 
-    data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
+    data = encode_image(picture.rgb, level, device.value, tau_hint=tau_hint, sections=pack_extras(picture.extras))
     write_atomically(output, data)
-    height, width = rgb.shape[:2]
+    height, width = picture.rgb.shape[:2]
     say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")

@@ -12,7 +12,7 @@ from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
 from dlcodec.explore.pictures import check_pixels, check_side
 from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
-from dlcodec.image import load
+from dlcodec.image import load_picture
 from dlcodec.info import describe
 from dlcodec.limits import DEFAULT_LIMITS
 
@@ -58,10 +58,12 @@ def run_explore(
         raise UsageError(f"--max-mb {most_megabytes:g} is not above 0")
     refuse_existing(output, force=force)
     data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
-    header = container.unpack(data, DEFAULT_LIMITS).header
+    file = container.unpack(data, DEFAULT_LIMITS)
+    header = file.header
     check_side(header.width, header.height)
     check_pixels(header.width, header.height, len(taus) + (original is not None))
-    pixels = None if original is None else load(original, DEFAULT_LIMITS)
+    as_coded = all(section.type != container.SECTION_ICC for section in file.sections)  # sRGB, or as the profile says
+    pixels = None if original is None else load_picture(original, DEFAULT_LIMITS, strip=as_coded).rgb
     if pixels is not None and pixels.shape[:2] != (header.height, header.width):
         height, width = pixels.shape[:2]
         raise InputError(

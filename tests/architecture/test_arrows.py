@@ -20,7 +20,12 @@ ARROWS = {
     "arguments": {"errors"},
     "files": {"errors", "limits"},
     "container": {"errors", "limits", "files"},
-    "image": {"errors", "limits", "files"},
+    "picture": set(),
+    "metadata": {"picture"},
+    "colour": {"picture"},
+    "sections": {"container", "errors", "picture"},
+    "formats": {"colour", "errors", "metadata", "picture"},
+    "image": {"colour", "errors", "files", "limits", "metadata", "picture", "sections"},
     "entropy": {"errors", "entropy"},
     "codecs": {"errors", "entropy", "codecs"},
     "fusion": {"fusion"},
@@ -45,7 +50,7 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"errors", "image", "info", "limits", "pipeline"},
+    "": {"container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"},
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""

@@ -53,7 +53,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
         ([], 2),
         (["nonsense"], 2),
         (["decode"], 2),
-        (["decode", "IN", "-o", "OUT.jpg"], 2),
+        (["decode", "IN", "-o", "OUT.gif"], 2),
         (["decode", "IN", "-o", "OUT.png", "--tau", "1.1"], 2),
         (["decode", "IN", "-o", "OUT.png", "--tau", "a"], 2),
         (["decode", "IN", "-o", "OUT.png", "--tau", "0.5,1"], 2),
@@ -82,7 +82,7 @@ def test_what_needs_no_network_does_not_import_torch(
     (tmp_path / "garbage").write_bytes(b"garbage " * 20)
     (tmp_path / "a.png").mkdir()
     names = {"IN": file, "IN.png": tmp_path / "a.png", "GARBAGE": tmp_path / "garbage"}
-    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.jpg", "OUT.html")}
+    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.gif", "OUT.html")}
     before = sorted(tmp_path.rglob("*"))
     assert _run(*(str(names.get(word, word)) for word in arguments)) == (code, False)
     assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,98 @@
+"""What accompanies a picture, as sections of the container and back. ``docs/format.md`` is the specification."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from dlcodec.container import (
+    SECTION_ALPHA,
+    SECTION_EXIF,
+    SECTION_GREY,
+    SECTION_ICC,
+    SECTION_NAMES,
+    SECTION_XMP,
+    Container,
+    Section,
+)
+from dlcodec.errors import CorruptFileError
+from dlcodec.picture import Extras, Plane
+
+MOST_METADATA = 2**24
+"""The bytes that each of EXIF, ICC and XMP may have; checked while they are inflated."""
+
+
+def pack_extras(extras: Extras) -> tuple[Section, ...]:
+    """The sections of what accompanies a picture; none for an opaque sRGB picture in colour without metadata."""
+    sections = []
+    if extras.alpha is not None:
+        sections.append(Section(SECTION_ALPHA, _pack_plane(extras.alpha)))
+    if extras.grey:
+        sections.append(Section(SECTION_GREY, b""))
+    for kind, data in ((SECTION_EXIF, extras.exif), (SECTION_ICC, extras.icc), (SECTION_XMP, extras.xmp)):
+        if data is not None:
+            sections.append(Section(kind, zlib.compress(data, 9)))
+    return tuple(sections)
+
+
+def unpack_extras(file: Container) -> Extras:
+    """What accompanies the picture of a file; nothing is allocated beyond the header's sides and MOST_METADATA.
+
+    Raises CorruptFileError.
+    """
+    found: dict[int, bytes] = {}
+    for section in file.sections:
+        if section.type in found and section.type in SECTION_NAMES:
+            raise CorruptFileError(f"the file has two sections of {SECTION_NAMES[section.type]}")
+        found[section.type] = section.data
+    if found.get(SECTION_GREY):
+        raise CorruptFileError("the mark of a grey picture is not empty")
+    alpha = found.get(SECTION_ALPHA)
+    return Extras(
+        alpha=None if alpha is None else _unpack_plane(alpha, file.header.width, file.header.height),
+        grey=SECTION_GREY in found,
+        icc=_inflate(found, SECTION_ICC),
+        exif=_inflate(found, SECTION_EXIF),
+        xmp=_inflate(found, SECTION_XMP),
+    )
+
+
+def _inflate(found: dict[int, bytes], kind: int) -> bytes | None:
+    if kind not in found:
+        return None
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(found[kind], MOST_METADATA + 1)
+    except zlib.error as error:
+        raise CorruptFileError(f"the file's {SECTION_NAMES[kind]} is damaged: {error}") from error
+    if len(data) > MOST_METADATA:
+        raise CorruptFileError(f"the file's {SECTION_NAMES[kind]} has more than {MOST_METADATA} bytes")
+    if not data or not inflater.eof or inflater.unused_data:
+        raise CorruptFileError(f"the file's {SECTION_NAMES[kind]} is empty, truncated or has bytes after its end")
+    return data
+
+
+def _pack_plane(plane: Plane) -> bytes:
+    """(H, W) uint8 as a PNG, of one bit a pixel where that is all it holds."""
+    image = Image.fromarray(plane)
+    if np.isin(plane, (0, 255)).all():
+        image = image.convert("1", dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _unpack_plane(data: bytes, width: int, height: int) -> Plane:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.size != (width, height) or image.mode not in ("1", "L"):
+                raise CorruptFileError("the file's alpha has other sides than its picture, or more than one channel")
+            image.load()
+            return np.array(image.convert("L"))
+    except CorruptFileError:
+        raise
+    except Exception as error:  # Pillow raises nearly anything for damaged bytes
+        raise CorruptFileError(f"the file's alpha is damaged: {error}") from error

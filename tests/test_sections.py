@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from dlcodec.container import Container, Header, Section, pack, unpack
+from dlcodec.errors import CorruptFileError
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import Extras
+from dlcodec.sections import MOST_METADATA, pack_extras, unpack_extras
+
+HEADER = Header("mean-scale", 7, 5, 0, None, bytes(8), 0)
+ALPHA, EXIF, GREY, ICC, XMP = 65, 197, 199, 201, 216
+LATENTS = Section(1, b"")
+
+
+def plane(seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (5, 7), dtype=np.uint8)
+
+
+def png(array: npt.NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def same(first: Extras, second: Extras) -> bool:
+    rest = [(e.grey, e.icc, e.exif, e.xmp, e.alpha is None) for e in (first, second)]
+    return rest[0] == rest[1] and (first.alpha is None or np.array_equal(first.alpha, second.alpha))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        Extras(),
+        Extras(grey=True),
+        Extras(alpha=plane()),
+        Extras(alpha=np.where(plane() > 99, 255, 0).astype(np.uint8)),
+        Extras(alpha=plane(), grey=True, icc=b"I" * 600, exif=b"II*\0" + bytes(range(256)), xmp=b"<x/>"),
+    ],
+    ids=["nothing", "grey", "alpha", "mask", "all"],
+)
+def test_what_goes_in_comes_out(extras: Extras) -> None:
+    file = unpack(pack(HEADER, (LATENTS, *pack_extras(extras))), DEFAULT_LIMITS)
+    assert same(unpack_extras(file), extras)
+
+
+def test_nothing_takes_no_bytes() -> None:
+    assert pack_extras(Extras()) == ()
+
+
+def test_the_sections_are_those_of_the_specification() -> None:
+    packed = pack_extras(Extras(alpha=plane(), grey=True, icc=b"icc", exif=b"exif", xmp=b"xmp"))
+    sections = {section.type: section.data for section in packed}
+    with Image.open(io.BytesIO(sections[ALPHA])) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        assert np.array_equal(np.asarray(image), plane())
+    assert sections[GREY] == b""
+    assert [zlib.decompress(sections[kind]) for kind in (EXIF, ICC, XMP)] == [b"exif", b"icc", b"xmp"]
+    assert len(sections) == len(packed) == 5
+
+
+def test_a_mask_has_one_bit_a_pixel() -> None:
+    (section,) = pack_extras(Extras(alpha=np.where(plane() > 99, 255, 0).astype(np.uint8)))
+    assert section.data[24:26] == b"\x01\x00"  # bit depth, grey
+
+
+ZEROS = zlib.compress(bytes(MOST_METADATA + 1), 9)
+PNG = png(plane())
+FAULTS: dict[str, tuple[Section, str]] = {
+    "alpha is empty": (Section(ALPHA, b""), "alpha is damaged"),
+    "alpha is no PNG": (Section(ALPHA, b"GIF89a" + bytes(40)), "alpha is damaged"),
+    "alpha is cut": (Section(ALPHA, PNG[:60]), "alpha is damaged"),
+    "alpha is turned": (Section(ALPHA, png(plane().T.copy())), "other sides"),
+    "alpha in colour": (Section(ALPHA, png(np.zeros((5, 7, 3), dtype=np.uint8))), "more than one channel"),
+    "alpha of 16 bit": (Section(ALPHA, png(np.zeros((5, 7), dtype=np.uint16))), "more than one channel"),  # type: ignore[arg-type]
+    "alpha is a bomb": (
+        Section(ALPHA, PNG[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + PNG[24:]),
+        "alpha is damaged",
+    ),
+    "grey is not empty": (Section(GREY, b"\0"), "not empty"),
+    "EXIF is no deflate": (Section(EXIF, b"II*\0"), "EXIF is damaged"),
+    "EXIF is nothing": (Section(EXIF, b""), "EXIF is empty"),
+    "EXIF inflates to nothing": (Section(EXIF, zlib.compress(b"")), "EXIF is empty"),
+    "ICC is cut": (Section(ICC, zlib.compress(bytes(range(200)))[:-1]), "ICC is empty, truncated"),
+    "ICC goes on": (Section(ICC, zlib.compress(b"icc") + b"\0"), "bytes after its end"),
+    "XMP is a bomb": (Section(XMP, ZEROS), "XMP has more than 16777216 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_a_corrupt_file(name: str) -> None:
+    section, fragment = FAULTS[name]
+    with pytest.raises(CorruptFileError) as caught:
+        unpack_extras(Container(HEADER, (LATENTS, section), 1))
+    assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [ALPHA, EXIF, GREY, ICC, XMP])
+def test_a_kind_twice_is_refused(kind: int) -> None:
+    good = {ALPHA: PNG, GREY: b""}.get(kind, zlib.compress(b"data"))
+    unpack_extras(Container(HEADER, (LATENTS, Section(kind, good)), 1))
+    with pytest.raises(CorruptFileError, match="two sections"):
+        unpack_extras(Container(HEADER, (LATENTS, Section(kind, good), Section(kind, good)), 1))
+
+
+def test_as_much_as_is_allowed_is_allowed() -> None:
+    (section,) = pack_extras(Extras(xmp=bytes(MOST_METADATA)))
+    assert unpack_extras(Container(HEADER, (LATENTS, section), 1)).xmp == bytes(MOST_METADATA)
+
+
+def _damage(data: bytes, random_: random.Random) -> bytes:
+    body = bytearray(data)
+    for _ in range(random_.randint(1, 3)):
+        at = random_.randrange(len(body))
+        if random_.randrange(4) == 0:
+            del body[at : at + random_.randint(1, 9)]
+            body += b"\0"
+        else:
+            body[at] = random_.randrange(256)
+    return bytes(body)
+
+
+def _mend(data: bytes) -> bytes:
+    """A PNG with the checksum of each chunk that is still whole made right."""
+    out, at = bytearray(data), 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if at + 12 + length > len(data):
+            break
+        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return bytes(out)
+
+
+@pytest.mark.parametrize("mend", [bytes, _mend], ids=["as they are", "PNG checksums mended"])
+def test_mutants_raise_only_our_errors(mend: Callable[[bytes], bytes]) -> None:
+    random_, refused = random.Random(7), 0
+    good = [Section(ALPHA, PNG), *pack_extras(Extras(icc=bytes(range(99)), exif=b"II*\0" * 9, xmp=b"<x>" * 30))]
+    for _ in range(1500):
+        target = random_.randrange(len(good))
+        mutant = [*good]
+        mutant[target] = Section(good[target].type, mend(_damage(good[target].data, random_)))
+        file = unpack(pack(HEADER, (LATENTS, *mutant)), DEFAULT_LIMITS)
+        try:
+            extras = unpack_extras(file)
+        except CorruptFileError:
+            refused += 1
+        else:
+            assert extras.alpha is not None
+            assert extras.alpha.shape == (5, 7)
+    assert refused > 900
