@@ -30,12 +30,15 @@ def encode(
     level: float | None = None,
     tau_hint: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    max_pixels: int | None = None,
+    max_memory: float | None = None,
 ) -> bytes:
     """Compress an image into the bytes of a .dlc file.
 
     ``image`` is a Pillow image, an (H, W, 3) uint8 sRGB array, or the path of an image file. ``level`` is the rate,
     real, from 0 (smallest file) to 7; None takes the model's default.
-    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another.
+    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
+    pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
     import numpy as np
@@ -45,15 +48,16 @@ def encode(
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import encode_image
 
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     if isinstance(image, str | Path):
-        rgb = images.load(Path(image), DEFAULT_LIMITS)
+        rgb = images.load(Path(image), limits)
     elif isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise InputError(f"an array must be (H, W, 3) uint8; this one is {image.shape} {image.dtype}")
         rgb = image
     else:
         rgb = images.to_rgb(image)
-    return encode_image(rgb, level, device, tau_hint=tau_hint)
+    return encode_image(rgb, level, device, limits, tau_hint=tau_hint)
 
 
 def decode(
@@ -64,20 +68,29 @@ def decode(
     seed: int = 0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    crop: tuple[int, int, int, int] | None = None,
+    max_pixels: int | None = None,
+    max_memory: float | None = None,
 ) -> Image.Image:
     """Decompress the bytes of a .dlc file into an RGB Pillow image.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
     has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
     ``precision`` is that of the fusion network, ``auto`` takes bfloat16 where the device has it.
+    ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in ``encode``.
     Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
     from PIL import Image
 
+    from dlcodec.arguments import Crop
+    from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import decode_image
 
-    return Image.fromarray(decode_image(data, tau, device, steps=steps, seed=seed, precision=precision))
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    part = None if crop is None else Crop(*crop)
+    pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
+    return Image.fromarray(pixels)
 
 
 def read_info(data: bytes) -> Info:

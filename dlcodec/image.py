@@ -12,6 +12,8 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ def load(path: Path, limits: Limits) -> RGB:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with _allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 limits.check_size(*image.size)
                 if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
                     raise InputError(f"{path} has {frames} frames; only still images can be encoded")
@@ -52,6 +54,18 @@ def load(path: Path, limits: Limits) -> RGB:
         if isinstance(error, UnidentifiedImageError):
             reason = "it is not in a known image format"
         raise InputError(f"cannot read {path} as an image: {reason}") from error
+
+
+@contextmanager
+def _allowing(pixels: int) -> Iterator[None]:
+    """Pillow refuses at twice a bound of its own; raise it where ours is higher."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and pixels > 2 * own:
+        Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = own
 
 
 def to_rgb(image: Image.Image) -> RGB:
@@ -92,6 +106,11 @@ def pad(rgb: RGB, stride: int) -> RGB:
     """Repeat the last row and column until both sides are multiples of ``stride``."""
     height, width = rgb.shape[:2]
     return np.pad(rgb, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+
+
+def reduce(rgb: RGB, factor: int) -> RGB:
+    """The mean of every ``factor`` x ``factor`` pixels, at the right and lower border of those there are."""
+    return rgb if factor == 1 else np.asarray(Image.fromarray(rgb).reduce(factor))
 
 
 def png_bytes(rgb: RGB) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlcodec import container
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import DEFAULT_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class Info:
     latent_digest: str
 
 
-def describe(data: bytes) -> Info:
+def describe(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
     """Describe a file; raises CorruptFileError, UnsupportedFileError or LimitError."""
-    file = container.unpack(data, DEFAULT_LIMITS)
+    file = container.unpack(data, limits)
     header = file.header
     return Info(
         format_version=file.version,

@@ -21,12 +21,17 @@ ARROWS = {
     "files": {"errors", "limits"},
     "container": {"errors", "limits", "files"},
     "image": {"errors", "limits", "files"},
-    "entropy": {"errors", "entropy"},
-    "codecs": {"errors", "entropy", "codecs"},
-    "fusion": {"fusion"},
+    "entropy": {"errors", "entropy", "tiles"},
+    "codecs": {"errors", "entropy", "codecs", "tiles"},
+    "tiles": set(),
+    "memory": {"errors", "limits"},
+    "fusion": {"fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "errors", "limits"},
-    "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
+    "pipeline": {
+        *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
+        *("memory", "tiles"),
+    },
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
@@ -45,7 +50,7 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"errors", "image", "info", "limits", "pipeline"},
+    "": {"arguments", "errors", "image", "info", "limits", "pipeline"},
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""
