@@ -31,13 +31,16 @@ def encode(
     tau_hint: float | None = None,
     strip: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    max_pixels: int | None = None,
+    max_memory: float | None = None,
 ) -> bytes:
     """Compress an image into the bytes of a .dlc file.
 
     ``image`` is a Pillow image, a uint8 array ((H, W) grey, (H, W, 3) sRGB or (H, W, 4) sRGB and alpha), or an image
     file: its path, its bytes or a binary stream. ``level`` is the rate, real, from 0 (smallest file) to 7; None takes
     the model's default. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
-    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another.
+    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
+    pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
     A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
@@ -50,16 +53,17 @@ def encode(
     from dlcodec.pipeline import encode_image
     from dlcodec.sections import pack_extras
 
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     notes: list[str] = []
     if isinstance(image, np.ndarray):
         picture = images.from_array(image)
     elif isinstance(image, str | Path):
-        picture = images.load_picture(Path(image), DEFAULT_LIMITS, strip=strip, warn=notes.append)
+        picture = images.load_picture(Path(image), limits, strip=strip, warn=notes.append)
     else:
-        picture = images.take_picture(image, DEFAULT_LIMITS, strip=strip, warn=notes.append)
+        picture = images.take_picture(image, limits, strip=strip, warn=notes.append)
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    return encode_image(picture.rgb, level, device, tau_hint=tau_hint, sections=pack_extras(picture.extras))
+    return encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=pack_extras(picture.extras))
 
 
 def decode(
@@ -70,6 +74,9 @@ def decode(
     seed: int = 0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    crop: tuple[int, int, int, int] | None = None,
+    max_pixels: int | None = None,
+    max_memory: float | None = None,
 ) -> Image.Image:
     """Decompress the bytes of a .dlc file into a Pillow image of mode L, LA, RGB or RGBA.
 
@@ -77,17 +84,23 @@ def decode(
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
     has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
     ``precision`` is that of the fusion network, ``auto`` takes bfloat16 where the device has it.
+    ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in ``encode``.
     Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
+    from dlcodec.arguments import Crop
     from dlcodec.container import unpack
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.picture import Picture, to_pillow
     from dlcodec.pipeline import decode_image
     from dlcodec.sections import unpack_extras
 
-    extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
-    pixels = decode_image(data, tau, device, steps=steps, seed=seed, precision=precision)
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    extras = unpack_extras(unpack(data, limits))
+    part = None if crop is None else Crop(*crop)
+    pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
+    if part is not None:
+        extras = extras.cut(part.left, part.top, part.width, part.height)
     return to_pillow(Picture(pixels, extras))
 
 

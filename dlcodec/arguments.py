@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from dlcodec.errors import UsageError
 
 MOST_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle of a picture, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def check(self, width: int, height: int) -> None:
+        """Raise UsageError unless it holds a pixel and lies inside a picture of ``width`` x ``height``."""
+        inside = 0 <= self.left <= width - self.width and 0 <= self.top <= height - self.height
+        if not (inside and self.width > 0 and self.height > 0):
+            raise UsageError(
+                f"the crop {self.left},{self.top},{self.width},{self.height} is not inside {width} x {height} pixels"
+            )
 
 
 def check_level(level: float, levels: int) -> None:

@@ -56,7 +56,7 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
     if not data:
         raise InputError(f"{name} is empty")
     notes: list[str] = []
-    with _our_errors(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _our_errors(name), _allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
         if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
             notes.append(f"{name} has {frames} frames; only the first is kept")
@@ -65,6 +65,18 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
     for note in notes:
         warn(note)
     return picture
+
+
+@contextmanager
+def _allowing(pixels: int) -> Iterator[None]:
+    """Pillow refuses at twice a bound of its own; raise it where ours is higher."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is not None and pixels > 2 * own:
+        Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = own
 
 
 @contextmanager

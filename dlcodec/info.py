@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlcodec import container
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import DEFAULT_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Info:
     sections: dict[str, int]
 
 
-def describe(data: bytes) -> Info:
+def describe(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Info:
     """Describe a file; raises CorruptFileError, UnsupportedFileError or LimitError."""
-    file = container.unpack(data, DEFAULT_LIMITS)
+    file = container.unpack(data, limits)
     header = file.header
     sections: dict[str, int] = {}
     for section in file.sections:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,11 @@ class Extras:
     exif: bytes | None = None
     xmp: bytes | None = None
 
+    def cut(self, left: int, top: int, width: int, height: int) -> Extras:
+        """What accompanies a rectangle of the picture, in pixels."""
+        alpha = self.alpha
+        return self if alpha is None else replace(self, alpha=alpha[top : top + height, left : left + width])
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -35,6 +40,15 @@ class Picture:
 
     rgb: RGB
     extras: Extras
+
+    def reduce(self, factor: int) -> Picture:
+        """The mean of every ``factor`` x ``factor`` pixels, at the right and lower border of those there are."""
+        if factor == 1:
+            return self
+        rgb, alpha = np.asarray(Image.fromarray(self.rgb).reduce(factor)), self.extras.alpha
+        if alpha is not None:
+            alpha = np.asarray(Image.fromarray(alpha).reduce(factor))
+        return Picture(rgb, replace(self.extras, alpha=alpha))
 
 
 def to_pillow(picture: Picture) -> Image.Image:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec import codecs, container
-from dlcodec.arguments import check_level, check_sampling, check_tau
+from dlcodec import codecs, container, memory
+from dlcodec.arguments import Crop, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingStep, CodingSteps, Integers
 from dlcodec.entropy.coder import Decoder, Encoder
@@ -24,6 +26,7 @@ from dlcodec.fusion.fuse import Fusion, Precision, choose_dtype
 from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
+from dlcodec.tiles import Span, run_by_tiles
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -83,12 +86,12 @@ def run_steps(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> tup
     while True:
         symbols = code(step)
         for integers in (step.index, symbols):
-            digest = zlib.crc32(integers.astype("<i4").tobytes(), digest)
+            digest = zlib.crc32(np.ascontiguousarray(integers, "<i4").data, digest)
         try:
             step = steps.send(symbols)
         except StopIteration as stop:
             latent: Integers = stop.value
-            return latent, zlib.crc32(latent.astype("<i4").tobytes(), digest)
+            return latent, zlib.crc32(np.ascontiguousarray(latent, "<i4").data, digest)
 
 
 def quantise_level(level: float, levels: int) -> int:
@@ -123,8 +126,12 @@ def encode_image(
     steps_of_level = quantise_level(level, found.levels)
     codec = load_codec(found, choose_device(device))
     padded = pad(rgb, codec.stride)
-    x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
-    latents = codec.analyse(x, steps_of_level)
+    work = memory.work_memory(limits, width * height, memory.ENCODE)
+    latents = codec.analyse(
+        torch.from_numpy(padded).permute(2, 0, 1)[None],
+        steps_of_level,
+        _tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work),
+    )
     encoder = Encoder(codec.models)
 
     def code(step: CodingStep) -> Integers:
@@ -162,8 +169,48 @@ def _repeatable(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def _pixels(image: Tensor, header: container.Header) -> RGB:
-    pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
+def _tile(codec: Codec, rows: int, columns: int, work: int) -> int | None:
+    """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole."""
+    grid = codec.stride // codec.latent_stride
+    return memory.choose_tile(rows, columns, codec.bytes_per_latent, work=work, halo=codec.synthesis_halo, grid=grid)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Where a crop lies in the latent: its rows and columns, and as much around them as it depends on."""
+
+    rows: Span
+    columns: Span
+
+    @classmethod
+    def of(cls, crop: Crop, latent: Tensor, stride: int, halo: int, align: int) -> _View:
+        height, width = latent.shape[2:]
+        bottom, right = -(-(crop.top + crop.height) // stride), -(-(crop.left + crop.width) // stride)
+        return cls(
+            Span.around(crop.top // stride, bottom, length=height, halo=halo, align=align),
+            Span.around(crop.left // stride, right, length=width, halo=halo, align=align),
+        )
+
+    def of_whole(self, latent: Tensor) -> Tensor:
+        """What the view sees of a whole latent (1, M, h, w)."""
+        return latent[:, :, self.rows.seen, self.columns.seen]
+
+    def inside(self, outer: _View) -> _View:
+        """The same places, counted from the first row and column that ``outer`` sees."""
+        return _View(self.rows.shift(-outer.rows.first), self.columns.shift(-outer.columns.first))
+
+
+def _paint(codec: Codec, y: Tensor, view: _View, crop: Crop, changes: Mapping[str, Tensor], work: int) -> RGB:
+    """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
+
+    def synthesise(part: Tensor) -> Tensor:
+        return (codec.synthesise(part, changes).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    stride = codec.latent_stride
+    tile = _tile(codec, y.shape[2], y.shape[3], work)
+    pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo, ratio=stride)
+    top, left = crop.top - view.rows.first * stride, crop.left - view.columns.first * stride
+    pixels = pixels[0, :, top : top + crop.height, left : left + crop.width]
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
@@ -177,12 +224,14 @@ def decode_images(
     seed: int = 0,
     precision: Precision = "auto",
     after_step: Callable[[], None] | None = None,
+    crop: Crop | None = None,
 ) -> Iterator[RGB]:
     """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
     takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network alone;
-    ``after_step`` is called after each step. Nothing is decoded before the first image is asked for.
+    ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the fusion and synthesis of the
+    rest. Nothing is decoded before the first image is asked for.
     Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
     """
     file = container.unpack(data, limits)
@@ -190,24 +239,36 @@ def decode_images(
         check_tau(tau)
     check_sampling(steps, seed)
     header = file.header
+    crop = crop or Crop(0, 0, header.width, header.height)
+    crop.check(header.width, header.height)
+    fused = any(tau != 1 for tau in taus)
+    per_pixel = memory.DECODE_FUSED if fused else memory.DECODE
+    work = memory.work_memory(limits, header.width * header.height, per_pixel)
     found = checkpoints.find(header.family, header.model_digest)
     if header.level > (found.levels - 1) * LEVEL_STEPS:
         raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
     where = choose_device(device)
-    fusion = None if all(tau == 1 for tau in taus) else load_fusion(found, where, precision)
+    fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
+    halo = codec.synthesis_halo
+    near = _View.of(crop, y_hat, codec.latent_stride, halo, 1)
     if fusion is None:
         with _repeatable(where):
-            picture = _pixels(codec.synthesise(y_hat), header)
+            picture = _paint(codec, near.of_whole(y_hat), near, crop, {}, work)
         yield from (picture.copy() for _ in taus)
         return
-    noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))
+    far = _View.of(crop, y_hat, codec.latent_stride, halo + fusion.reach, fusion.window)
+    noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))
+    y_hat = far.of_whole(y_hat)
     level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
-    latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step)
+    rows, columns = y_hat.shape[2:]
+    tile = memory.choose_tile(rows, columns, fusion.bytes_per_latent, work=work, halo=fusion.halo, grid=fusion.window)
+    latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step, tile)
     for tau in taus:
         with _repeatable(where):
-            picture = _pixels(codec.synthesise(next(latents), fusion.changes(tau, level)), header)
+            y = near.inside(far).of_whole(next(latents))
+            picture = _paint(codec, y, near, crop, fusion.changes(tau, level), work)
         yield picture
 
 
@@ -220,11 +281,12 @@ def decode_image(
     steps: int | None = None,
     seed: int = 0,
     precision: Precision = "auto",
+    crop: Crop | None = None,
 ) -> RGB:
-    """Decompress the bytes of a .dlc file into (H, W, 3) uint8 sRGB.
+    """Decompress the bytes of a .dlc file, or a crop of it, into (H, W, 3) uint8 sRGB.
 
     Without ``tau`` the file's hint decides, or 0 where it has none. Otherwise as ``decode_images``.
     """
     if tau is None:
         tau = container.unpack(data, limits).header.default_tau
-    return next(decode_images(data, (tau,), device, limits, steps=steps, seed=seed, precision=precision))
+    return next(decode_images(data, (tau,), device, limits, steps=steps, seed=seed, precision=precision, crop=crop))

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force, PrecisionName, count_steps, parse_taus, short
+from dlcodec.cli.options import (
+    Device,
+    DeviceName,
+    Force,
+    MaxMemory,
+    MaxPixels,
+    PrecisionName,
+    ScaleName,
+    count_steps,
+    parse_crop,
+    parse_taus,
+    short,
+)
 from dlcodec.console import complain, say
 from dlcodec.errors import UsageError
 
@@ -51,23 +63,34 @@ def decode(
     ] = PrecisionName.auto,
     device: Device = DeviceName.auto,
     force: Force = False,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,W,H", help="Decode this part alone, in pixels.", show_default="the whole picture"),
+    ] = None,
+    scale: Annotated[ScaleName, typer.Option(help="Write a smaller picture.")] = ScaleName.whole,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Decompress a .dlc file into images, between fidelity (tau 1) and realism (tau 0)."""
-    from dlcodec import container
+    from dlcodec import container, memory
     from dlcodec.arguments import check_sampling
     from dlcodec.files import read_bounded, refuse_existing, write_atomically
     from dlcodec.formats import choose_target
     from dlcodec.limits import DEFAULT_LIMITS
 
     target = choose_target(output, quality)
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    part = None if crop is None else parse_crop(crop)
     taus = None if tau is None else parse_taus(tau)
     check_sampling(steps, seed)
     if taus is not None:
         for path in _name_outputs(output, taus):
             refuse_existing(path, force=force)
-    data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
-    file = container.unpack(data, DEFAULT_LIMITS)
+    data = read_bounded(source, limits.file_bytes)
+    file = container.unpack(data, limits)
     header = file.header
+    if part is not None:
+        part.check(header.width, header.height)
     if taus is None:
         taus = [header.default_tau]
     outputs = _name_outputs(output, taus)
@@ -78,9 +101,15 @@ def decode(
     from dlcodec.sections import unpack_extras
 
     extras = unpack_extras(file)
-    target.check(header.width, header.height, grey=extras.grey, alpha=extras.alpha is not None)
-    base = checkpoint.find(header.family, header.model_digest)
+    if part is not None:
+        extras = extras.cut(part.left, part.top, part.width, part.height)
+    width, height = (header.width, header.height) if part is None else (part.width, part.height)
+    size = -(-width // scale.factor), -(-height // scale.factor)
+    target.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
     fused = sum(value != 1 for value in taus)
+    pixels = header.width * header.height
+    memory.work_memory(limits, pixels, memory.DECODE_FUSED if fused else memory.DECODE)
+    base = checkpoint.find(header.family, header.model_digest)
     total = fused * (steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
     from dlcodec.pipeline import decode_images
 
@@ -88,11 +117,14 @@ def decode(
         data,
         taus,
         device.value,
+        limits,
         steps=steps,
         seed=seed,
         precision=precision.value,
         after_step=count_steps(total),
+        crop=part,
     )
-    for path, value, pixels in zip(outputs, taus, images, strict=True):
-        write_atomically(path, target.encode(Picture(pixels, extras), complain))
-        say(f"{path}: {header.width} x {header.height} pixels, tau {short(value)}")
+    for path, value, rgb in zip(outputs, taus, images, strict=True):
+        picture = Picture(rgb, extras).reduce(scale.factor)
+        write_atomically(path, target.encode(picture, complain))
+        say(f"{path}: {size[0]} x {size[1]} pixels, tau {short(value)}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dlcodec.cli.options import MaxPixels
 from dlcodec.console import complain, show
 from dlcodec.errors import DlcodecError
 
@@ -23,6 +24,7 @@ def _line(key: str, value: Any) -> str:
 def info(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .dlc files to describe.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object a file.")] = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Describe .dlc files without decoding them."""
     import json
@@ -32,11 +34,12 @@ def info(
     from dlcodec.info import describe
     from dlcodec.limits import DEFAULT_LIMITS
 
+    limits = DEFAULT_LIMITS.allow(max_pixels, None)
     described: list[dict[str, Any]] = []
     worst: DlcodecError | None = None
     for path in files:
         try:
-            described.append({"file": str(path), **asdict(describe(read_bounded(path, DEFAULT_LIMITS.file_bytes)))})
+            described.append({"file": str(path), **asdict(describe(read_bounded(path, limits.file_bytes), limits))})
         except DlcodecError as error:
             complain(f"{path}: {error}")
             worst = worst or error

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force
+from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels
 from dlcodec.console import complain, say
 
 
@@ -34,25 +34,30 @@ def encode(
     ] = False,
     device: Device = DeviceName.auto,
     force: Force = False,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Compress an image into a .dlc file."""
-    from dlcodec import checkpoint
+    from dlcodec import checkpoint, memory
     from dlcodec.arguments import check_level, check_tau
     from dlcodec.files import refuse_existing, write_atomically
     from dlcodec.image import load_picture
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import pack_extras
 
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     if tau_hint is not None:
         check_tau(tau_hint)
     refuse_existing(output, force=force)
     found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
     if level is not None:
         check_level(level, found.levels)
-    picture = load_picture(source, DEFAULT_LIMITS, strip=strip, warn=complain)
+    picture = load_picture(source, limits, strip=strip, warn=complain)
+    height, width = picture.rgb.shape[:2]
+    memory.work_memory(limits, width * height, memory.ENCODE)
     from dlcodec.pipeline import encode_image
 
-    data = encode_image(picture.rgb, level, device.value, tau_hint=tau_hint, sections=pack_extras(picture.extras))
+    sections = pack_extras(picture.extras)
+    data = encode_image(picture.rgb, level, device.value, limits, tau_hint=tau_hint, sections=sections)
     write_atomically(output, data)
-    height, width = picture.rgb.shape[:2]
     say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")

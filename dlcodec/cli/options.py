@@ -6,11 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlcodec.arguments import Crop
 
 
 class PrecisionName(StrEnum):
@@ -31,6 +34,47 @@ class DeviceName(StrEnum):
 
 Device = Annotated[DeviceName, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it exists.")]
+
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures.", show_default="134217728"),
+]
+MaxMemory = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        metavar="GIB",
+        help="What the process may take on a CPU; tiles are made to fit.",
+        show_default="what the picture needs and 1 for tiles",
+    ),
+]
+
+
+class ScaleName(StrEnum):
+    """How much smaller a decoded picture is."""
+
+    whole = "1"
+    half = "1/2"
+    quarter = "1/4"
+    eighth = "1/8"
+    sixteenth = "1/16"
+
+    @property
+    def factor(self) -> int:
+        """By how much each side is divided."""
+        return int(self.value.removeprefix("1/"))
+
+
+def parse_crop(text: str) -> Crop:
+    """``X,Y,W,H`` in pixels as a Crop; raises UsageError."""
+    from dlcodec.arguments import Crop
+
+    try:
+        left, top, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"the crop {text!r} is not four whole numbers X,Y,W,H") from None
+    return Crop(left, top, width, height)
 
 
 def parse_taus(text: str) -> list[float]:

@@ -49,8 +49,24 @@ class Codec(Protocol):
     def levels(self) -> int:
         """Rate levels run from 0 to ``levels - 1``."""
 
-    def analyse(self, x: Tensor, level: int) -> Any:
-        """The latents of ``x`` (1, 3, H, W) in [0, 1], sides multiples of ``stride``, in a form of its own."""
+    @property
+    def latent_stride(self) -> int:
+        """Pixels a side of one position of the latent."""
+
+    @property
+    def synthesis_halo(self) -> int:
+        """A pixel of ``synthesise`` depends on latents at most this many positions from its own."""
+
+    @property
+    def bytes_per_latent(self) -> int:
+        """About how much memory ``analyse`` and ``synthesise`` take for each position of the latent."""
+
+    def analyse(self, x: Tensor, level: int, tile: int | None = None) -> Any:
+        """The latents of ``x`` (1, 3, H, W), sides multiples of ``stride``, in a form of its own.
+
+        ``x`` is floating point in [0, 1], or uint8 in [0, 255] and then divided tile by tile. ``tile`` is the side of
+        a tile in latents, a multiple of ``stride / latent_stride``; None takes the whole at once.
+        """
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:
         """The steps that code an image of padded size ``height`` x ``width``; without ``latents`` they decode.

@@ -19,19 +19,24 @@ from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS, ExactLayer, HyperSynthesis
 from dlcodec.entropy.tables import TableSet
 from dlcodec.errors import DlcodecError, WeightsError
+from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
 _LARGEST = 2**20
+_ANALYSIS_HALO = 32
+"""Pixels: g_a reaches 30 to the left and 15 to the right."""
+_HYPER_ANALYSIS_HALO = 8
+"""Latents: h_a reaches 7."""
 HYPER_LAYERS = ((0, True, True), (2, True, True), (4, False, False))
 """Of ``h_s``: CompressAI's layer number, whether it upsamples, whether LeakyReLU follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeanScaleLatents:
-    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float64."""
+    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float32."""
 
     z_symbols: Integers
-    y: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float32]
 
 
 class MeanScaleCodec:
@@ -47,6 +52,9 @@ class MeanScaleCodec:
 
     family = "mean-scale"
     stride = 64
+    latent_stride = 16
+    synthesis_halo = 2
+    bytes_per_latent = 560 * latent_stride**2
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: torch.device):
         """Build from a checkpoint's config and arrays.
@@ -83,21 +91,30 @@ class MeanScaleCodec:
         self._transforms = transforms
 
     @torch.inference_mode()
-    def analyse(self, x: Tensor, level: int) -> MeanScaleLatents:
-        """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""
+    def analyse(self, x: Tensor, level: int, tile: int | None = None) -> MeanScaleLatents:
+        """Latents of ``x``, as in ``codecs.base``; ``level`` in steps of 1/256."""
         net, q = self._transforms, level / LEVEL_STEPS
         exact = self.hyper_synthesis
-        x = x.to(self._device, memory_format=torch.channels_last)
-        y = net.g_a(x) * level_gain(net.gain, q)
+        gain = level_gain(net.gain, q)
+
+        def analyse(part: Tensor) -> Tensor:
+            part = part.to(self._device, memory_format=torch.channels_last)
+            return net.g_a(part if part.is_floating_point() else part.float() / 255) * gain
+
+        pixels = None if tile is None else tile * self.latent_stride
+        y = run_by_tiles(
+            analyse, (x,), tile=pixels, halo=_ANALYSIS_HALO, align=self.latent_stride, ratio=1 / self.latent_stride
+        )
         # Decoders interpolate hinv linearly; the encoder's gain makes up for it, so that the product stays geometric.
         product = level_gain(net.hgain.abs() * (exact.inverse_gains.float() / (1 << GAIN_BITS)), q)
         inverse = exact.level_gain(level).float() / (LEVEL_STEPS << GAIN_BITS)
-        z = net.h_a(y) * (product / inverse[None, :, None, None])
+        z = run_by_tiles(net.h_a, (y,), tile=tile, halo=_HYPER_ANALYSIS_HALO, align=4, ratio=1 / 4)
+        z = z * (product / inverse[None, :, None, None])
         medians = exact.medians / (1 << LATENT_BITS)
         symbols = (z[0].double() - medians[:, None, None]).round()
         if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
             raise DlcodecError("the analysis transform gave a latent that is not finite")
-        return MeanScaleLatents(symbols.to(torch.int32).cpu().numpy(), y[0].double().cpu().numpy())
+        return MeanScaleLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
 
     def coding_steps(self, height: int, width: int, level: int, latents: MeanScaleLatents | None) -> CodingSteps:
         """Two steps: z, then y. Returns the latent (M, H/16, W/16) int32 with ACTIVATION_BITS fractional bits."""
@@ -108,15 +125,20 @@ class MeanScaleCodec:
         mu, scale = self.hyper_synthesis(z_symbols, level)
         y_symbols = None
         if latents:
-            y_symbols = np.rint(latents.y - mu / _UNIT).clip(-_LARGEST, _LARGEST).astype(np.int32)
+            y_symbols = np.empty_like(mu)
+            for symbols, y, mean in zip(y_symbols, latents.y, mu, strict=True):  # a channel at a time: float64 is large
+                symbols[...] = np.rint(y - mean / _UNIT).clip(-_LARGEST, _LARGEST)
         y_symbols = yield CodingStep(scale + N, y_symbols)
-        return y_symbols.clip(-_LARGEST, _LARGEST) * _UNIT + mu
+        latent = y_symbols.clip(-_LARGEST, _LARGEST)
+        latent *= _UNIT
+        latent += mu
+        return latent
 
     @torch.inference_mode()
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """``y_hat`` (1, M, h, w) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
-        y_hat = (torch.from_numpy(latent)[None].to(self._device).double() / _UNIT).float()
-        return y_hat * level_gain(self._transforms.inv_gain, level / LEVEL_STEPS)
+        y_hat = torch.from_numpy(latent)[None].to(self._device).float()  # one rounding; a power of two adds none
+        return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
 
     @torch.inference_mode()
     def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:

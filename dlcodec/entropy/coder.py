@@ -47,9 +47,9 @@ class Models:
 def _groups(index: Integers) -> tuple[npt.NDArray[np.intp], Iterator[tuple[int, slice]]]:
     """The coding order of the positions, and each used table with its run in that order."""
     order = np.argsort(index.astype(np.int16), kind="stable")
-    used, first = np.unique(index[order], return_index=True)
-    ends = [*first.tolist(), len(index)][1:]
-    return order, ((int(t), slice(int(a), b)) for t, a, b in zip(used, first, ends, strict=True))
+    counts = np.bincount(index)
+    ends = counts.cumsum()
+    return order, ((t, slice(int(ends[t] - counts[t]), int(ends[t]))) for t in np.flatnonzero(counts).tolist())
 
 
 def _pieces(bits: int) -> list[int]:
@@ -66,19 +66,18 @@ class Encoder:
 
     def encode(self, symbols: Integers, index: Integers) -> None:
         """Code ``symbols`` (n,), each under the table that ``index`` (n,) names."""
-        if symbols.size and int(np.abs(symbols.astype(np.int64)).max()) > _LARGEST:
+        if symbols.size and max(int(symbols.max()), -int(symbols.min())) > _LARGEST:
             raise DlcodecError("a latent is too large to be coded")
         tables = self._models.tables
         order, groups = _groups(index)
-        values, owners = symbols[order], index[order]
-        low, high = tables.minimum[owners], tables.maximum[owners]
-        outside = (values < low) | (values > high)
-        offsets = np.where(outside, high - low + 1, values - low).astype(np.int32)
+        excesses: list[int] = []
         for table, run in groups:
-            self._coder.encode(offsets[run], self._models[table])
-        for position in np.flatnonzero(outside).tolist():
-            value, least, most = int(values[position]), int(low[position]), int(high[position])
-            excess = 2 * (value - most) - 1 if value > most else 2 * (least - value)
+            values = symbols[order[run]]
+            low, high = int(tables.minimum[table]), int(tables.maximum[table])
+            outside = (values < low) | (values > high)
+            self._coder.encode(np.where(outside, high - low + 1, values - low).astype(np.int32), self._models[table])
+            excesses += (2 * (v - high) - 1 if v > high else 2 * (low - v) for v in values[outside].tolist())
+        for excess in excesses:
             self._encode_excess(excess)
 
     def _encode_excess(self, excess: int) -> None:
@@ -121,20 +120,17 @@ class Decoder:
         """The symbols (n,) int32 coded under ``index`` (n,)."""
         tables = self._models.tables
         order, groups = _groups(index)
-        values = np.empty(len(index), dtype=np.int32)
+        symbols = np.empty(len(index), dtype=np.int32)
+        escapes: list[tuple[int, int]] = []
         for table, run in groups:
-            values[run] = self._take(self._models[table], run.stop - run.start)
-        owners = index[order]
-        low, high = tables.minimum[owners], tables.maximum[owners]
-        outside = values > high - low
-        values += low
-        for position in np.flatnonzero(outside).tolist():
+            low, high = int(tables.minimum[table]), int(tables.maximum[table])
+            places, offsets = order[run], self._take(self._models[table], run.stop - run.start)
+            symbols[places] = offsets + low
+            escapes += ((place, table) for place in places[offsets > high - low].tolist())
+        for place, table in escapes:
             excess = self._decode_excess()
-            below = excess % 2 == 0
-            least, most = int(low[position]), int(high[position])
-            values[position] = least - excess // 2 if below else most + (excess + 1) // 2
-        symbols = np.empty_like(values)
-        symbols[order] = values
+            low, high = int(tables.minimum[table]), int(tables.maximum[table])
+            symbols[place] = low - excess // 2 if excess % 2 == 0 else high + (excess + 1) // 2
         return symbols
 
     def _decode_excess(self) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dlcodec.errors import WeightsError
+from dlcodec.tiles import run_by_tiles
 
 ACTIVATION_BITS = 10
 """Fractional bits of every activation, of mu and of the scale thresholds."""
@@ -34,6 +35,8 @@ _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
 _SLOPE_BITS = 16
 _SLOPE = 655
+_TILE = 24
+_HALO = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,14 @@ class HyperSynthesis:
         z = z * self.level_gain(level)[:, None, None]
         x = (z * 2.0 ** -(LATENT_BITS + GAIN_BITS + 8 - ACTIVATION_BITS)).round()[None]
         x = x.clamp(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+        # A position sees at most 2 hyper-latents around it. Integers are exact, so tiles change no bit.
+        mu, index = run_by_tiles(self._predict, (x,), tile=_TILE, halo=_HALO, ratio=4)[0].chunk(2)
+        return mu.cpu().numpy(), index.cpu().numpy()
+
+    def _predict(self, x: Tensor) -> Tensor:
+        """``mu`` and the scale index over each other, (1, 2M, 4h, 4w) int32."""
         for layer in self.layers:
             x = layer(x)
-        sigma, mu = x[0].chunk(2)
-        index = torch.bucketize(sigma.contiguous(), self.thresholds, right=True)
-        return mu.to(torch.int32).cpu().numpy(), index.to(torch.int32).cpu().numpy()
+        sigma, mu = x.chunk(2, 1)
+        index = torch.bucketize(sigma.contiguous(), self.thresholds, right=True, out_int32=True)
+        return torch.cat([mu.to(torch.int32), index], 1)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dlcodec.tiles import run_by_tiles
+
 _FREQUENCIES = 16
+BLOCKS_HALO = 4
+"""What the four convolutions of two residual blocks reach."""
+_CONV_HALO = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +110,19 @@ class Unit(nn.Module):
         self.block1, self.block2 = ResBlock(params.C, embedding), ResBlock(params.C, embedding)
         self.attention = WindowAttention(params.C, params.heads, params.window)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Shapes as in ResBlock."""
-        return self.attention(self.block2(self.block1(x, embedding), embedding))
+    def forward(self, x: Tensor, embedding: Tensor, tile: int | None = None) -> Tensor:
+        """Shapes as in ResBlock; ``tile`` as in Denoiser."""
+
+        def blocks(part: Tensor) -> Tensor:
+            return self.block2(self.block1(part, embedding), embedding)
+
+        # The windows are a fixed grid: tiles that keep to it need no neighbours.
+        x = run_by_tiles(blocks, (x,), tile=tile, halo=BLOCKS_HALO)
+        return run_by_tiles(self.attention, (x,), tile=tile, halo=0, align=self.attention.window)
+
+
+def _merging(merge: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda h, condition: merge(torch.cat([h, condition], 1))
 
 
 def _embedder(inputs: int, width: int) -> nn.Sequential:
@@ -128,7 +144,8 @@ class Denoiser(nn.Module):
                           |c1     |c2
         y_t  --> stem -> [+]unit [+]unit -> head -> + y_hat        once a step ([+]: concatenate, 1 x 1)
 
-    Latents are standardised, (B, M, h, w).
+    Latents are standardised, (B, M, h, w). With ``tile`` each step of the diagram runs in tiles of at most that many
+    positions a side (at least a window): the memory beside its input and output is a tile's, its values the same.
     """
 
     def __init__(self, params: DenoiserParams) -> None:
@@ -145,20 +162,39 @@ class Denoiser(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def condition(self, y_hat: Tensor, level: Tensor) -> list[Tensor]:
+    def reach(self) -> int:
+        """How many positions away ``y_hat`` can still matter for one run of both branches: a multiple of a window."""
+        window, reach = self.params.window, _CONV_HALO
+        for _ in range(self.params.units + 1):  # down one branch to some unit, and from that unit down the other
+            reach = -(-reach // window) * window + BLOCKS_HALO
+        return -(-(reach + _CONV_HALO) // window) * window
+
+    def condition(self, y_hat: Tensor, level: Tensor, tile: int | None = None) -> list[Tensor]:
         """What the second branch makes of ``y_hat`` at ``level`` (B,) in [0, 1]; one (B, C, h, w) a unit."""
         embedding = self.level_embedding(_features(level).to(y_hat.dtype))
-        h = self.condition_stem(y_hat)
+        h = run_by_tiles(self.condition_stem, (y_hat,), tile=tile, halo=_CONV_HALO)
         conditions = []
         for unit in self.condition_units:
-            h = unit(h, embedding)
+            h = unit(h, embedding, tile)
             conditions.append(h)
         return conditions
 
-    def forward(self, y_t: Tensor, y_hat: Tensor, conditions: list[Tensor], time: Tensor, level: Tensor) -> Tensor:
+    def forward(
+        self,
+        y_t: Tensor,
+        y_hat: Tensor,
+        conditions: list[Tensor],
+        time: Tensor,
+        level: Tensor,
+        tile: int | None = None,
+    ) -> Tensor:
         """``time`` = t/T (B,) in (0, 1]; the clean transformed latent, (B, M, h, w)."""
         embedding = self.time_embedding(torch.cat([_features(time), _features(level)], 1).to(y_t.dtype))
-        h = self.stem(y_t)
+        h = run_by_tiles(self.stem, (y_t,), tile=tile, halo=_CONV_HALO)
         for merge, unit, condition in zip(self.merge, self.units, conditions, strict=True):
-            h = unit(merge(torch.cat([h, condition], 1)), embedding)
+            merged = run_by_tiles(_merging(merge), (h, condition), tile=tile, halo=0)
+            h = unit(merged, embedding, tile)
+        return run_by_tiles(self._finish, (y_hat, h), tile=tile, halo=_CONV_HALO)
+
+    def _finish(self, y_hat: Tensor, h: Tensor) -> Tensor:
         return y_hat + self.head(F.silu(self.norm(h)))

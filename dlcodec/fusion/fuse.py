@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.fusion.adapters import scale_at
-from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
+from dlcodec.fusion.denoiser import BLOCKS_HALO, Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
 
 Precision = Literal["auto", "fp32", "bf16"]
 _MOST_STEPS = 50
 _MOST_ADAPTED = 2**24
+_MAPS = 18
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -79,6 +80,9 @@ class Fusion:
         self._denoiser = denoiser.requires_grad_(False).eval()
         convert_conv2d_weight_memory_format(self._denoiser, torch.channels_last)
         self._dtype = dtype
+        self.window, self.halo, self.reach = params.window, BLOCKS_HALO, denoiser.reach()
+        self.bytes_per_latent = _MAPS * 4 * params.C
+        """About how much memory D takes for each position of a tile."""
 
     def changes(self, tau: float, level: float) -> dict[str, Tensor]:
         """What is added to the weights of the synthesis transform, by name; nothing at tau = 1. ``level`` in [0, 1]."""
@@ -99,21 +103,23 @@ class Fusion:
         taus: Sequence[float],
         steps: int,
         after_step: Callable[[], None] | None = None,
+        tile: int | None = None,
     ) -> Iterator[Tensor]:
         """One latent a tau, between ``y_hat`` (tau = 1, returned as it is) and the most realistic (tau = 0).
 
         ``y_hat`` (1, M, h, w) float32, ``noise`` of the same shape, ``level`` in [0, 1], ``steps`` at least 1.
-        The condition branch runs once for all taus.
+        The condition branch runs once for all taus. ``tile`` is the side of a tile of D in latents; None takes the
+        whole at once.
         """
         denoiser, dtype = self._denoiser, self._dtype
         standard = ((y_hat - self._mean) / self._deviation).contiguous(memory_format=torch.channels_last)
         condition = standard.to(dtype)
         at = torch.tensor([level], device=y_hat.device)
-        features = denoiser.condition(condition, at)
+        features = denoiser.condition(condition, at, tile)
 
         def denoise(y_t: Tensor, s: float) -> Tensor:
             time = torch.tensor([s], device=y_hat.device)
-            return denoiser(y_t.to(dtype), condition, features, time, at).float()
+            return denoiser(y_t.to(dtype), condition, features, time, at, tile).float()
 
         noise = noise.to(y_hat.device).contiguous(memory_format=torch.channels_last)
         alphas = self._schedule.alphas(steps)

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 _GRID = 2.0**12
+_BLOCK = 2**18
+_PER_COUNT = 4  # numbers for each step of Philox's counter
 
 
 def latent_noise(shape: tuple[int, ...], latent_digest: int, seed: int) -> npt.NDArray[np.float32]:
@@ -16,9 +18,19 @@ def latent_noise(shape: tuple[int, ...], latent_digest: int, seed: int) -> npt.N
     """
     count = int(np.prod(shape))
     pairs = -(-count // 2)
-    bits = np.random.Philox(key=np.array([seed, latent_digest], dtype=np.uint64)).random_raw(2 * pairs)
-    uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    radius = np.sqrt(-2 * np.log(uniform[:pairs]))
-    angle = 2 * np.pi * uniform[pairs:]
-    normal = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
-    return (np.rint(normal * _GRID) / _GRID).astype(np.float32).reshape(shape)
+    normal = np.empty(2 * pairs, dtype=np.float32)
+    radii, angles = (np.random.Philox(key=np.array([seed, latent_digest], dtype=np.uint64)) for _ in range(2))
+    angles.advance(pairs // _PER_COUNT)
+    angles.random_raw(pairs % _PER_COUNT, output=False)
+    for start in range(0, pairs, _BLOCK):  # in float64 it would take ten times the memory of the result
+        stop = min(start + _BLOCK, pairs)
+        radius = np.sqrt(-2 * np.log(_uniform(radii, stop - start)))
+        angle = 2 * np.pi * _uniform(angles, stop - start)
+        for first, part in ((0, np.cos(angle)), (pairs, np.sin(angle))):
+            normal[first + start : first + stop] = np.rint(radius * part * _GRID) / _GRID
+    return normal[:count].reshape(shape)
+
+
+def _uniform(bits: np.random.Philox, count: int) -> npt.NDArray[np.float64]:
+    """``count`` float64 in (0, 1)."""
+    return ((bits.random_raw(count) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -26,12 +26,17 @@ ARROWS = {
     "sections": {"container", "errors", "picture"},
     "formats": {"colour", "errors", "metadata", "picture"},
     "image": {"colour", "errors", "files", "limits", "metadata", "picture", "sections"},
-    "entropy": {"errors", "entropy"},
-    "codecs": {"errors", "entropy", "codecs"},
-    "fusion": {"fusion"},
+    "entropy": {"errors", "entropy", "tiles"},
+    "codecs": {"errors", "entropy", "codecs", "tiles"},
+    "tiles": set(),
+    "memory": {"errors", "limits"},
+    "fusion": {"fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "errors", "limits"},
-    "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
+    "pipeline": {
+        *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
+        *("memory", "tiles"),
+    },
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
@@ -50,7 +55,7 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"},
+    "": {"arguments", "container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"},
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""

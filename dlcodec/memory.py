@@ -1,0 +1,48 @@
+"""How much memory a picture takes, and the size of the tiles that keep to a bound; known before torch is imported."""
+
+from __future__ import annotations
+
+from dlcodec.errors import LimitError
+from dlcodec.limits import Limits
+
+_GIB = 2**30
+BASE = 672 * 2**20
+"""Bytes of the interpreter, torch and the weights."""
+
+ENCODE = 40
+DECODE = 30
+DECODE_FUSED = 45
+"""Bytes a pixel held beside the tiles at the worst moment: pixels, latents, the coder's arrays, D's feature maps."""
+
+DEFAULT_WORK = _GIB
+"""Bytes for a tile when nobody bounds the memory."""
+
+_LEAST_WORK = 128 * 2**20
+
+
+def work_memory(limits: Limits, pixels: int, per_pixel: int) -> int:
+    """Bytes that a tile may take, for a picture of ``pixels`` with ``per_pixel`` bytes held beside the tiles.
+
+    Raises LimitError where ``limits.memory`` leaves too little.
+    """
+    if limits.memory is None:
+        return DEFAULT_WORK
+    held = BASE + pixels * per_pixel
+    if limits.memory < held + _LEAST_WORK:
+        raise LimitError(
+            f"{pixels / 1e6:.1f} megapixels need about {(held + _LEAST_WORK) / _GIB:.2f} GiB of memory; "
+            f"the limit is {limits.memory / _GIB:.2f} GiB"
+        )
+    return limits.memory - held
+
+
+def choose_tile(rows: int, columns: int, bytes_per_position: int, *, work: int, halo: int, grid: int) -> int | None:
+    """The side of the largest square tile that with its halo fits ``work`` bytes; None where the whole does.
+
+    ``rows`` x ``columns`` is the whole, in positions; the side is a multiple of ``grid``, and at least one ``grid``.
+    """
+    most = work // bytes_per_position
+    if rows * columns <= most:
+        return None
+    side = int(most**0.5) - 2 * halo
+    return max(grid, side // grid * grid)
