@@ -28,6 +28,7 @@ ARROWS = {
     "info": {"container", "errors", "limits"},
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
+    "pillow": {"arguments", "checkpoint", "container", "errors", "limits"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
