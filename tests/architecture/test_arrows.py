@@ -27,12 +27,15 @@ ARROWS = {
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "errors", "limits"},
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
-    "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
+    "sheet": {"image"},
+    "windows": {"image"},
+    "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
+    "demo": {"container", "errors", "files", "image", "limits", "pipeline", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
-        *("files", "fusion", "image", "limits", "pipeline"),
+        *("files", "fusion", "image", "limits", "pipeline", "sheet", "windows"),
     },
     "explore": {
         "arguments",
@@ -46,7 +49,7 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"errors", "image", "info", "limits", "pipeline"},
+    "": {"arguments", "container", "errors", "image", "info", "limits", "pipeline"},
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""
