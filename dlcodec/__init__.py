@@ -3,24 +3,25 @@
     data = dlcodec.encode(Image.open("photo.png"), level=5)
     picture = dlcodec.decode(data, tau=0.3)
 
-Importing this package does not import torch; the first encode or decode does.
+Importing this package does not import torch; the first encode or decode does, and keeps the weights for the next.
+All functions may be called from several threads. ``import dlcodec.pillow`` teaches Pillow to open and save .dlc files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dlcodec.errors import DlcodecError
+from dlcodec.info import Info
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
 
-    from dlcodec.info import Info
-
-__all__ = ["DlcodecError", "__version__", "decode", "encode", "read_info"]
+__all__ = ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info"]
 __version__ = "0.1.0"
 
 
@@ -78,6 +79,40 @@ def decode(
     from dlcodec.pipeline import decode_image
 
     return Image.fromarray(decode_image(data, tau, device, steps=steps, seed=seed, precision=precision))
+
+
+def decode_taus(
+    data: bytes,
+    taus: Sequence[float],
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Iterator[Image.Image]:
+    """Decompress the bytes of a .dlc file once for several taus; yields an RGB Pillow image each, in their order.
+
+    Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
+    with the arguments or the file is raised here, before the first picture is asked for.
+    """
+    from dlcodec import container
+    from dlcodec.arguments import check_sampling, check_tau
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    check_sampling(steps, seed)
+    for tau in taus:
+        check_tau(tau)
+    container.unpack(data, DEFAULT_LIMITS)
+
+    def pictures() -> Iterator[Image.Image]:
+        from PIL import Image
+
+        from dlcodec.pipeline import decode_images
+
+        for rgb in decode_images(data, taus, device, steps=steps, seed=seed, precision=precision):
+            yield Image.fromarray(rgb)
+
+    return pictures()
 
 
 def read_info(data: bytes) -> Info:
