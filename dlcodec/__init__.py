@@ -3,24 +3,25 @@
     data = dlcodec.encode(Image.open("photo.png"), level=5)
     picture = dlcodec.decode(data, tau=0.3)
 
-Importing this package does not import torch; the first encode or decode does.
+Importing this package does not import torch; the first encode or decode does, and keeps the weights for the next.
+All functions may be called from several threads. ``import dlcodec.pillow`` teaches Pillow to open and save .dlc files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from dlcodec.errors import DlcodecError
+from dlcodec.info import Info
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
 
-    from dlcodec.info import Info
-
-__all__ = ["DlcodecError", "__version__", "decode", "encode", "read_info"]
+__all__ = ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info"]
 __version__ = "0.1.0"
 
 
@@ -102,6 +103,40 @@ def decode(
     if part is not None:
         extras = extras.cut(part.left, part.top, part.width, part.height)
     return to_pillow(Picture(pixels, extras))
+
+
+def decode_taus(
+    data: bytes,
+    taus: Sequence[float],
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Iterator[Image.Image]:
+    """Decompress the bytes of a .dlc file once for several taus; yields a Pillow image each, in their order.
+
+    Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
+    with the arguments or the file is raised here, before the first picture is asked for.
+    """
+    from dlcodec.arguments import check_sampling, check_tau
+    from dlcodec.container import unpack
+    from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.sections import unpack_extras
+
+    check_sampling(steps, seed)
+    for tau in taus:
+        check_tau(tau)
+    extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
+
+    def pictures() -> Iterator[Image.Image]:
+        from dlcodec.picture import Picture, to_pillow
+        from dlcodec.pipeline import decode_images
+
+        for rgb in decode_images(data, taus, device, steps=steps, seed=seed, precision=precision):
+            yield to_pillow(Picture(rgb, extras))
+
+    return pictures()
 
 
 def read_info(data: bytes) -> Info:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -20,10 +20,10 @@ from dlcodec.errors import OutputError
 from dlcodec.files import refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, decode_image, encode_image
+from dlcodec.sheet import Column, draw_sheet
 
 SAMPLE = Path(__file__).parent / "samples" / "coffee.png"
 TAUS = (1.0, 0.5, 0.0)
-_BAR = 28
 _T = TypeVar("_T")
 Distance = Callable[[images.RGB, images.RGB], float]
 
@@ -40,16 +40,12 @@ def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
     height, width = pictures[0][1].shape[:2]
     crop = min(width, height) // 3
     top, left = height // 2 - crop // 2, width // 2 - crop // 2
-    sheet = Image.new("RGB", ((width + 8) * len(pictures) - 8, _BAR + height + 8 + width), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, (label, pixels) in enumerate(pictures):
-        x = column * (width + 8)
-        draw.text((x + 6, 4), label, fill="black", font=ImageFont.load_default(16))
+    columns = []
+    for label, pixels in pictures:
         picture = Image.fromarray(pixels)
-        sheet.paste(picture, (x, _BAR))
         detail = picture.crop((left, top, left + crop, top + crop)).resize((width, width), Image.Resampling.NEAREST)
-        sheet.paste(detail, (x, _BAR + height + 8))
-    return np.asarray(sheet)
+        columns.append(Column(label, (picture, detail)))
+    return np.asarray(draw_sheet(columns))
 
 
 def run_demo(folder: Path, level: float, device: Device, distance: Distance | None, *, force: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dlcodec import __version__
+from dlcodec.cli.comparing import compare
 from dlcodec.cli.decoding import decode
 from dlcodec.cli.describing import info
 from dlcodec.cli.encoding import encode
@@ -43,7 +44,7 @@ def _global_options(
     pass
 
 
-for _command in (encode, decode, info, demo, explore):
+for _command in (encode, decode, info, compare, demo, explore):
     app.command()(_command)
 app.command(
     name="eval",

@@ -20,17 +20,10 @@ def demo(
     force: Force = False,
 ) -> None:
     """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
-    import os
+    from dlcodec.cli.measures import find_lpips
+    from dlcodec.demo import run_demo
 
-    from dlcodec.demo import Distance, run_demo
-
-    lpips: Distance | None = None
-    weights = os.environ.get("DLCODEC_METRIC_WEIGHTS")
-    if weights and (Path(weights) / "lpips_v0.1_alex.safetensors").is_file():
-        from dlcodec.evaluation.metrics import load_measure
-
-        lpips = load_measure("lpips-alex", "cpu", Path(weights))
-    run_demo(folder, level, device.value, lpips, force=force)
+    run_demo(folder, level, device.value, find_lpips(), force=force)
 
 
 def evaluate(context: typer.Context) -> None:

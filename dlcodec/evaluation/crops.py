@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from dlcodec.image import RGB, psnr
 from dlcodec.pipeline import decode_images, encode_image
-
-_BAR, _GAP = 22, 4
+from dlcodec.sheet import Column, draw_sheet, enlarge
 
 
 def crop_strip(rgb: RGB, level: float, taus: Sequence[float], box: tuple[int, int, int, int], zoom: int) -> Image.Image:
@@ -24,11 +23,4 @@ def crop_strip(rgb: RGB, level: float, taus: Sequence[float], box: tuple[int, in
     for tau, decoded in zip(taus, decode_images(data, taus), strict=True):
         crop = decoded[top:bottom, left:right]
         pictures.append((f"tau {tau:g}, {psnr(original, crop):.1f} dB", crop))
-    width, height = (right - left) * zoom, (bottom - top) * zoom
-    sheet = Image.new("RGB", ((width + _GAP) * len(pictures) - _GAP, _BAR + height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for column, (label, crop) in enumerate(pictures):
-        draw.text((column * (width + _GAP) + 2, 2), label, fill="black", font=ImageFont.load_default(14))
-        enlarged = Image.fromarray(crop).resize((width, height), Image.Resampling.NEAREST)
-        sheet.paste(enlarged, (column * (width + _GAP), _BAR))
-    return sheet
+    return draw_sheet([Column(label, (enlarge(crop, zoom),)) for label, crop in pictures], font_size=14)

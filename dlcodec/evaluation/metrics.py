@@ -16,7 +16,7 @@ Measure = Callable[[RGB, RGB], float]
 """Original and decoded picture, both (H, W, 3) uint8, to one number."""
 
 LpipsNet = Literal["alex", "squeeze", "vgg"]
-_MS_SSIM_SIDE = 161  # five scales of an 11-pixel window
+MS_SSIM_SIDE = 161  # five scales of an 11-pixel window
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def _ms_ssim(device: str) -> Measure:
     library = import_library("ms-ssim", "pytorch-msssim")
 
     def measure(original: RGB, decoded: RGB) -> float:
-        if min(original.shape[:2]) < _MS_SSIM_SIDE:
-            raise InputError(f"ms-ssim needs pictures of at least {_MS_SSIM_SIDE} pixels a side")
+        if min(original.shape[:2]) < MS_SSIM_SIDE:
+            raise InputError(f"ms-ssim needs pictures of at least {MS_SSIM_SIDE} pixels a side")
         return float(library.ms_ssim(_tensor(decoded, device), _tensor(original, device), data_range=1.0))
 
     return measure

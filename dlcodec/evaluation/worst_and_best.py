@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import middle_level
@@ -16,26 +14,15 @@ from dlcodec.files import read_bounded
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images
-
-SIDE = 160
+from dlcodec.windows import most_different
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Crops of one image, at most ``SIDE`` pixels a side: the original and then each tau."""
+    """Crops of one image, at most ``windows.SIDE`` pixels a side: the original and then each tau."""
 
     title: str
     crops: tuple[tuple[str, RGB], ...]
-
-
-def worst_window(original: RGB, decoded: RGB) -> tuple[slice, slice]:
-    """The window of at most ``SIDE`` pixels a side where two (H, W, 3) pictures differ most in mean square."""
-    error = np.square(decoded.astype(np.float64) - original).sum(2)
-    sums = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    height, width = (min(SIDE, side) for side in error.shape)
-    totals = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
-    top, left = np.unravel_index(int(totals.argmax()), totals.shape)
-    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
 
 
 def pick(run: Run) -> list[tuple[str, Row]]:
@@ -62,6 +49,6 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))
-    window = worst_window(original, pictures[0])
+    window = most_different(original, pictures[:1])
     decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))
     return Example(title, (("original", original[window]), *decoded))

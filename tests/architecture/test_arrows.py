@@ -37,11 +37,15 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("memory", "tiles"),
     },
-    "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
+    "sheet": {"image"},
+    "windows": {"image"},
+    "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
+    "demo": {"container", "errors", "files", "image", "limits", "pipeline", "sheet"},
+    "pillow": {"arguments", "checkpoint", "container", "errors", "limits"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
-        *("files", "fusion", "image", "limits", "pipeline"),
+        *("files", "fusion", "image", "limits", "pipeline", "sheet", "windows"),
     },
     "explore": {
         "arguments",

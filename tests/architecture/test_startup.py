@@ -71,6 +71,8 @@ def test_importing_the_package_does_not_import_torch() -> None:
         (["explore", "IN", "-o", "OUT.html", "--tau", "1"], 2),
         (["explore", "GARBAGE", "-o", "OUT.html"], 4),
         (["explore", "IN", "-o", "OUT.html", "--original", "GARBAGE"], 3),
+        (["compare", "IN", "-o", "OUT.png"], 2),
+        (["compare", "IN", "GARBAGE", "-o", "OUT.png"], 3),
         (["info", "IN"], 0),
         (["info", "--json", "IN", "GARBAGE"], 4),
     ],
@@ -107,7 +109,7 @@ def test_help_and_info_and_a_refusal_start_quickly(file: Path, tmp_path: Path) -
 
 
 def test_the_public_names_are_these() -> None:
-    assert dlcodec.__all__ == ["DlcodecError", "__version__", "decode", "encode", "read_info"]
+    assert dlcodec.__all__ == ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info"]
     assert dlcodec.__all__ == sorted(dlcodec.__all__)
     assert all(hasattr(dlcodec, name) for name in dlcodec.__all__)
 

@@ -18,7 +18,7 @@ from dlcodec.evaluation.plots import draw, middle_level, write_figures
 from dlcodec.evaluation.report import build_report
 from dlcodec.evaluation.results import Point, Row, Run, Settings, mean_rows, read_run
 from dlcodec.evaluation.tables import level_table
-from dlcodec.evaluation.worst_and_best import SIDE, pick, worst_window
+from dlcodec.evaluation.worst_and_best import pick
 from tests.evaluation.conftest import Start, finish
 
 RGB = npt.NDArray[np.uint8]
@@ -214,13 +214,3 @@ def test_the_worst_image_is_the_one_with_the_worst_value() -> None:
     worst = {title.split(",")[0]: row.image for title, row in chosen if "worst" in title}
     assert worst == {"PSNR (dB)": "kodim02.png", "LPIPS (alex)": "kodim03.png"}
     assert {row.point for _, row in chosen} <= {Point("dlcodec", 2, 0.0, 10, seed) for seed in (0, 1)}
-
-
-def test_the_crop_is_where_the_error_is(photo: RGB) -> None:
-    decoded = photo.copy()
-    decoded[310:320, 420:440] ^= 255
-    rows, columns = worst_window(photo, decoded)
-    assert rows.start <= 310 < 320 <= rows.stop
-    assert columns.start <= 420 < 440 <= columns.stop
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (SIDE, SIDE)
-    assert worst_window(photo[:20, :30], decoded[:20, :30]) == (slice(0, 20), slice(0, 30))

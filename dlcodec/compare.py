@@ -1,0 +1,158 @@
+"""Pictures beside their reference: the same crop of each, with the figures of the whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlcodec.arguments import check_tau
+from dlcodec.container import MAGIC, unpack
+from dlcodec.errors import InputError, UsageError
+from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
+from dlcodec.image import RGB, load, png_bytes, psnr
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.sheet import Column, draw_sheet, enlarge
+from dlcodec.windows import Window, most_different
+
+MOST_ZOOM = 16
+_AT_TAU = re.compile(r"(?P<path>.+)@(?P<tau>[^@/\\]+)", re.DOTALL)
+Decode = Callable[[bytes, float], RGB]
+"""The bytes of a .dlc file and a tau to (H, W, 3) uint8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of a picture against the reference; ``template`` formats it, as ``{:.2f} dB``."""
+
+    label: str
+    template: str
+    least_side: int
+    function: Callable[[RGB, RGB], float]
+
+
+PSNR = Measure("PSNR", "{:.2f} dB", 1, psnr)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture to compare: the ``pixels`` of an image file, or the ``data`` of a .dlc file and a ``tau`` for it."""
+
+    name: str
+    file_bytes: int
+    size: tuple[int, int]
+    pixels: RGB | None
+    data: bytes
+    tau: float
+
+    def picture(self, decode: Decode) -> RGB:
+        """The (H, W, 3) uint8 pixels."""
+        return decode(self.data, self.tau) if self.pixels is None else self.pixels
+
+
+def read_source(name: str) -> Source:
+    """An image file, a .dlc file, or a .dlc file and its tau, as ``x.dlc@0.3``.
+
+    Raises InputError, LimitError, CorruptFileError, UnsupportedFileError, or UsageError for a wrong tau.
+    """
+    path, tau = Path(name), None
+    if not path.exists() and (match := _AT_TAU.fullmatch(name)):
+        path = Path(match["path"])
+        try:
+            tau = float(match["tau"])
+        except ValueError:
+            raise UsageError(f"tau {match['tau']!r} in {name} is not a number") from None
+        check_tau(tau)
+        tau = abs(tau)  # -0.0 is 0
+    data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
+    if data[: len(MAGIC)] == MAGIC or path.suffix.lower() == ".dlc":
+        header = unpack(data, DEFAULT_LIMITS).header
+        tau = header.default_tau if tau is None else tau
+        label = f"{readable(path.name)}, tau {tau:.3g}"
+        return Source(label, len(data), (header.width, header.height), None, data, tau)
+    if tau is not None:
+        raise UsageError(f"{path} is not a .dlc file: it has no tau")
+    pixels = load(path, DEFAULT_LIMITS)
+    height, width = pixels.shape[:2]
+    return Source(readable(path.name), len(data), (width, height), pixels, b"", 1.0)
+
+
+def parse_crop(text: str) -> Window:
+    """``X,Y,W,H`` in pixels from the upper left corner; raises UsageError."""
+    try:
+        left, top, width, height = (int(part) for part in text.split(","))
+        if left < 0 or top < 0 or width < 1 or height < 1:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"--crop takes X,Y,W,H in pixels, not {text!r}") from None
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _check_sizes(sources: Sequence[Source], crop: Window | None) -> None:
+    width, height = sources[0].size
+    for source in sources[1:]:
+        if source.size != (width, height):
+            raise InputError(
+                f"{source.name} is {source.size[0]} x {source.size[1]} pixels, but {sources[0].name} is "
+                f"{width} x {height}: only pictures of one size can be compared"
+            )
+    if crop is not None and (crop[0].stop > height or crop[1].stop > width):
+        raise UsageError(f"--crop reaches beyond the pictures, which are {width} x {height} pixels")
+
+
+def _label(source: Source, pixels: RGB, reference: RGB | None, measures: Sequence[Measure]) -> str:
+    """``reference`` is None for the reference itself."""
+    bpp = 8 * source.file_bytes / (source.size[0] * source.size[1])
+    lines = [source.name, f"{source.file_bytes} bytes, {bpp:.3f} bpp"]
+    if reference is None:
+        return "\n".join([*lines, "reference"])
+    fitting = [each for each in measures if min(source.size) >= each.least_side]
+    lines += [f"{each.label} {each.template.format(each.function(reference, pixels))}" for each in fitting]
+    return "\n".join(lines)
+
+
+def run_compare(
+    names: Sequence[str],
+    output: Path,
+    decode: Decode,
+    load_measures: Callable[[], Sequence[Measure]],
+    *,
+    crop: Window | None,
+    zoom: int,
+    force: bool,
+) -> Window:
+    """Write the sheet of two or more pictures to ``output`` and return the window it shows; the first is the reference.
+
+    Without ``crop`` the window is the one where the pictures differ most from the reference. ``load_measures`` and
+    ``decode`` are called once everything that can be refused without them has been. Raises DlcodecError.
+    """
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"the output must be a .png file, not {output.name}")
+    if len(names) < 2:
+        raise UsageError("name at least two pictures: the reference, and what is compared with it")
+    if not 1 <= zoom <= MOST_ZOOM:
+        raise UsageError(f"zoom {zoom} is outside 1 to {MOST_ZOOM}")
+    refuse_existing(output, force=force)
+    sources = [read_source(name) for name in names]
+    _check_sizes(sources, crop)
+    if crop is not None:
+        rows, columns = crop
+        DEFAULT_LIMITS.check_size(len(sources) * (columns.stop - columns.start) * zoom, (rows.stop - rows.start) * zoom)
+    pictures = [source.picture(decode) for source in sources]
+    rows, columns = window = crop or most_different(pictures[0], pictures[1:])
+    measures = load_measures()
+    labels = [
+        _label(source, pixels, pictures[0] if index else None, measures)
+        for index, (source, pixels) in enumerate(zip(sources, pictures, strict=True))
+    ]
+    sheet = draw_sheet(
+        [Column(label, (enlarge(pixels[window], zoom),)) for label, pixels in zip(labels, pictures, strict=True)],
+        f"{columns.stop - columns.start} x {rows.stop - rows.start} pixels at {columns.start},{rows.start}"
+        f"{f', enlarged {zoom} times' if zoom > 1 else ''}. "
+        f"Figures are over all {sources[0].size[0]} x {sources[0].size[1]} pixels.",
+    )
+    write_atomically(output, png_bytes(np.asarray(sheet)))
+    return window

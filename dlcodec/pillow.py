@@ -1,0 +1,163 @@
+"""Pillow reads and writes .dlc files once this module is imported.
+
+    import dlcodec.pillow
+    from PIL import Image
+
+    with Image.open("photo.dlc") as picture:   # the header only: size, mode, info
+        picture.tau = 0.3                      # optional, and so are steps and seed
+        picture.save("photo.png")              # decodes
+    Image.open("photo.png").save("small.dlc", quality=30)
+
+Importing this module imports Pillow, but not torch; the first decode or save does. Errors are those that Pillow's own
+plugins raise, with the sentence of dlcodec: ValueError for an argument out of its range, DecompressionBombError for a
+picture over the limits, OSError for everything else. The DlcodecError is their ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Generic, TypeVar
+
+from PIL import Image, ImageFile
+
+import dlcodec
+from dlcodec.arguments import check_sampling, check_tau
+from dlcodec.checkpoint import DEFAULT_FAMILY, find
+from dlcodec.container import MAGIC
+from dlcodec.errors import DlcodecError, LimitError, UsageError
+from dlcodec.limits import DEFAULT_LIMITS
+
+__all__ = ["EXTENSION", "FORMAT", "MIME_TYPE", "DlcImageFile"]
+
+FORMAT = "DLC"
+EXTENSION = ".dlc"
+MIME_TYPE = "image/x-dlcodec"
+_METADATA = ("exif", "icc_profile", "xmp")
+_T = TypeVar("_T")
+
+
+@contextmanager
+def _pillow_errors() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    except LimitError as error:
+        raise Image.DecompressionBombError(str(error)) from error
+    except DlcodecError as error:
+        raise OSError(str(error)) from error
+
+
+class _Option(Generic[_T]):
+    """An attribute that says how to decode; as ``seek()`` does, setting it makes the next ``load()`` decode anew."""
+
+    def __init__(self, default: _T, check: Callable[[_T], None]) -> None:
+        self._default, self._check = default, check
+
+    def __set_name__(self, owner: type[DlcImageFile], name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, picture: DlcImageFile, owner: type[DlcImageFile]) -> _T:
+        value: _T = vars(picture).get(self._name, self._default)
+        return value
+
+    def __set__(self, picture: DlcImageFile, value: _T) -> None:
+        with _pillow_errors():
+            self._check(value)
+            picture._decode_anew()
+        vars(picture)[self._name] = value
+
+
+def _check_tau(tau: float | None) -> None:
+    if tau is not None:
+        check_tau(tau)
+
+
+class DlcImageFile(ImageFile.ImageFile):
+    """A .dlc file as Pillow opens it: decoded when its pixels are first needed.
+
+    ``info`` holds ``level`` (0 to 7), ``tau_hint`` (where the file has one) and ``model`` (hex digits) from the start;
+    after ``load()`` also what ``dlcodec.decode`` puts into the ``info`` of its picture.
+    """
+
+    format = FORMAT
+    format_description = "dlcodec, a neural image codec"
+
+    tau: _Option[float | None] = _Option(None, _check_tau)
+    """From 0 (realism) to 1 (fidelity); None takes the file's hint, or 0 where it has none."""
+    steps: _Option[int | None] = _Option(None, lambda steps: check_sampling(steps, 0))
+    """Steps of the fusion sampler, 1 to 50; None takes the model's default."""
+    seed: _Option[int] = _Option(0, lambda seed: check_sampling(None, seed))
+    """Chooses the sampler's noise."""
+
+    _data: bytes | None = None  # None in a picture that was unpickled: it has pixels and no file
+    _pending = False
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        data = self.fp.read(len(MAGIC))
+        if data != MAGIC:
+            raise SyntaxError("not a dlcodec file")
+        data += self.fp.read(DEFAULT_LIMITS.file_bytes + 1 - len(data))
+        with _pillow_errors():
+            if len(data) > DEFAULT_LIMITS.file_bytes:
+                raise LimitError(f"the file is larger than the limit of {DEFAULT_LIMITS.file_bytes} bytes")
+            info = dlcodec.read_info(data)
+        self._mode = ("L" if info.grey else "RGB") + ("A" if info.alpha else "")
+        self._size = info.width, info.height
+        self.info = {"level": info.level, "model": info.model_digest}
+        if info.tau_hint is not None:
+            self.info["tau_hint"] = info.tau_hint
+        self._data, self._pending = data, True
+
+    def _decode_anew(self) -> None:
+        if self._data is None:
+            raise UsageError("the picture was unpickled; it can be decoded anew only after Image.open")
+        self._pending = True
+
+    def load(self) -> Any:
+        """Decode, unless that is done; raises OSError or ValueError."""
+        if self._pending and self._data is not None:
+            with _pillow_errors():
+                decoded = dlcodec.decode(self._data, tau=self.tau, steps=self.steps, seed=self.seed)
+            self._mode, self._size, self.im = decoded.mode, decoded.size, decoded.im
+            self.readonly = decoded.readonly
+            self.info.update(decoded.info)
+            self._pending = False
+            if self.fp and self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+def _choose_level(options: dict[str, Any]) -> float | None:
+    """The level of ``level=`` or ``quality=``, None without either; raises ValueError."""
+    level, quality = options.get("level"), options.get("quality")
+    if quality is None:
+        return level
+    if level is not None:
+        raise ValueError("level and quality are two names for the rate; give one of them")
+    if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 100:
+        raise ValueError(f"quality {quality!r} is not a number from 0 to 100")
+    return quality * (find(DEFAULT_FAMILY).levels - 1) / 100
+
+
+def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    options = im.encoderinfo
+    given = {name: options[name] for name in _METADATA if options.get(name) is not None}
+    if given:
+        im = im.copy()
+        im.info |= {name: each.tobytes() if isinstance(each, Image.Exif) else each for name, each in given.items()}
+    with _pillow_errors():
+        fp.write(dlcodec.encode(im, level=_choose_level(options), tau_hint=options.get("tau_hint")))
+
+
+Image.register_open(FORMAT, DlcImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, EXTENSION)
+Image.register_mime(FORMAT, MIME_TYPE)

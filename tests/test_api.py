@@ -1,0 +1,112 @@
+"""The functions of the package as a user's script calls them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dlcodec
+from dlcodec import pipeline
+from dlcodec.errors import CorruptFileError, DlcodecError, UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_several_taus_give_the_pictures_of_decode(tiny_file: bytes) -> None:
+    taus = [1.0, 0.0, 0.5, 0.0]
+    pictures = list(dlcodec.decode_taus(tiny_file, taus, steps=3, seed=5))
+    assert len(pictures) == 4
+    for tau, picture in zip(taus, pictures, strict=True):
+        assert np.array_equal(picture, dlcodec.decode(tiny_file, tau=tau, steps=3, seed=5))
+
+
+def test_several_taus_need_one_entropy_decode(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    inner = pipeline.decode_latent
+    monkeypatch.setattr(pipeline, "decode_latent", lambda *each: calls.append(1) or inner(*each))
+    assert len(list(dlcodec.decode_taus(tiny_file, (0, 0.5, 1)))) == 3
+    assert len(calls) == 1
+    assert list(dlcodec.decode_taus(tiny_file, ())) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "taus", "steps", "seed"),
+    [(UsageError, [0, 2], None, 0), (UsageError, [0], 0, 0), (UsageError, [0], None, -1)],
+)
+def test_a_wrong_argument_is_refused_before_a_picture_is_asked_for(
+    tiny_file: bytes, error: type[DlcodecError], taus: list[float], steps: int | None, seed: int
+) -> None:
+    with pytest.raises(error, match="outside"):
+        dlcodec.decode_taus(tiny_file, taus, steps=steps, seed=seed)
+
+
+def test_a_damaged_file_is_refused_before_a_picture_is_asked_for(tiny_file: bytes) -> None:
+    with pytest.raises(CorruptFileError):
+        dlcodec.decode_taus(tiny_file[:-1], [0])
+
+
+def test_every_public_function_has_a_docstring_that_names_its_errors() -> None:
+    for name in ("encode", "decode", "decode_taus", "read_info"):
+        text = getattr(dlcodec, name).__doc__
+        assert "raise" in text.lower() or "errors are" in text.lower()
+
+
+def test_the_types_ship_with_the_package() -> None:
+    assert (ROOT / "dlcodec" / "py.typed").is_file()
+    assert 'packages = ["dlcodec"]' in (ROOT / "pyproject.toml").read_text()  # hatchling packs every file below it
+
+
+SCRIPT = """
+from collections.abc import Iterator
+
+from PIL import Image
+
+import dlcodec
+import dlcodec.pillow
+
+data: bytes = dlcodec.encode("photo.png", level=3.5, tau_hint=0.3)
+picture: Image.Image = dlcodec.decode(data, tau=0.3, steps=5, seed=1, precision="fp32", device="cpu")
+pictures: Iterator[Image.Image] = dlcodec.decode_taus(data, [0, 0.5, 1])
+info: dlcodec.Info = dlcodec.read_info(data)
+rate: float = info.bits_per_pixel
+with Image.open("photo.dlc") as opened:
+    assert isinstance(opened, dlcodec.pillow.DlcImageFile)
+    opened.tau = 0.3
+    tau: float | None = opened.tau
+    seed: int = opened.seed
+try:
+    dlcodec.decode(b"")
+except dlcodec.DlcodecError as error:
+    code: int = error.exit_code
+"""
+WRONG = """
+import dlcodec
+
+dlcodec.encode("photo.png", level="high")
+dlcodec.decode(b"", device="tpu")
+dlcodec.no_such_name
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "faults"), [(SCRIPT, 0), (WRONG, 3)])
+def test_mypy_strict_knows_the_types(tmp_path: Path, script: str, faults: int) -> None:
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(tmp_path / "script.py")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+    assert result.stdout.count("error:") == faults, result.stdout
+
+
+def test_a_picture_can_be_a_path_an_array_or_a_pillow_image(tmp_path: Path, tiny: Path) -> None:
+    image = Image.linear_gradient("L").convert("RGB").resize((40, 30))
+    image.save(tmp_path / "a.png")
+    forms: Iterator[bytes] = map(
+        dlcodec.encode, (image, np.asarray(image), tmp_path / "a.png", str(tmp_path / "a.png"))
+    )
+    assert len(set(forms)) == 1
