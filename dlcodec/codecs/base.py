@@ -49,8 +49,17 @@ class Codec(Protocol):
     def levels(self) -> int:
         """Rate levels run from 0 to ``levels - 1``."""
 
+    def transform(self, x: Tensor) -> Any:
+        """What the analysis of ``x`` computes before the level matters, in a form of its own.
+
+        ``x`` is (1, 3, H, W) in [0, 1], its sides multiples of ``stride``.
+        """
+
+    def latents(self, transformed: Any, level: int) -> Any:
+        """The latents of what ``transform`` gave at a level in steps of 1/256, in a form of its own."""
+
     def analyse(self, x: Tensor, level: int) -> Any:
-        """The latents of ``x`` (1, 3, H, W) in [0, 1], sides multiples of ``stride``, in a form of its own."""
+        """``latents(transform(x), level)``, for one level."""
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:
         """The steps that code an image of padded size ``height`` x ``width``; without ``latents`` they decode.
