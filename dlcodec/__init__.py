@@ -8,6 +8,7 @@ Importing this package does not import torch; the first encode or decode does.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,13 +29,19 @@ def encode(
     image: Image.Image | npt.NDArray[np.uint8] | str | Path,
     *,
     level: float | None = None,
+    target_bpp: float | None = None,
+    target_bytes: int | None = None,
+    target_psnr: float | None = None,
+    strict: bool = False,
     tau_hint: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> bytes:
     """Compress an image into the bytes of a .dlc file.
 
     ``image`` is a Pillow image, an (H, W, 3) uint8 sRGB array, or the path of an image file. ``level`` is the rate,
-    real, from 0 (smallest file) to 7; None takes the model's default.
+    real, from 0 (smallest file) to 7; None takes the model's default. In its place one target may stand: the bits of
+    the file per pixel or its bytes, at most, or the PSNR at tau 1 in dB, at least. A target beyond the model's range
+    gives the nearest level and a UserWarning; with ``strict``, a UsageError.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
@@ -43,8 +50,9 @@ def encode(
     from dlcodec import image as images
     from dlcodec.errors import InputError
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.pipeline import encode_image
+    from dlcodec.targets import choose_target
 
+    target = choose_target(level, target_bpp, target_bytes, target_psnr, strict=strict)
     if isinstance(image, str | Path):
         rgb = images.load(Path(image), DEFAULT_LIMITS)
     elif isinstance(image, np.ndarray):
@@ -53,7 +61,16 @@ def encode(
         rgb = image
     else:
         rgb = images.to_rgb(image)
-    return encode_image(rgb, level, device, tau_hint=tau_hint)
+    if target is None:
+        from dlcodec.pipeline import encode_image
+
+        return encode_image(rgb, level, device, tau_hint=tau_hint)
+    from dlcodec.targeting import encode_to_target
+
+    encoded = encode_to_target(rgb, target, device, tau_hint=tau_hint, strict=strict)
+    if encoded.warning:
+        warnings.warn(encoded.warning, stacklevel=2)
+    return encoded.data
 
 
 def decode(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -97,6 +98,58 @@ def quantise_level(level: float, levels: int) -> int:
     return round(level * LEVEL_STEPS)
 
 
+class Coder(Protocol):
+    """What takes symbols when encoding: an ``Encoder``, or something that counts as one."""
+
+    def encode(self, symbols: Integers, index: Integers) -> None:
+        """Take ``symbols`` (n,), each under the table that ``index`` (n,) names."""
+
+
+def code_known(coder: Coder) -> Callable[[CodingStep], Integers]:
+    """For ``run_steps`` when encoding: hands each step's symbols to ``coder``."""
+
+    def code(step: CodingStep) -> Integers:
+        assert step.symbols is not None
+        coder.encode(step.symbols.ravel(), step.index.ravel())
+        return step.symbols
+
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysedImage:
+    """An image after the analysis transform, to be coded at any level; ``transformed`` is the codec's own."""
+
+    found: Checkpoint
+    codec: Codec
+    transformed: Any
+    width: int
+    height: int
+    tau_hint: int | None
+
+    def coding_steps(self, level: int) -> CodingSteps:
+        """The steps that encode the image at ``level``, in steps of 1/256."""
+        height, width = (side + -side % self.codec.stride for side in (self.height, self.width))
+        return self.codec.coding_steps(height, width, level, self.codec.latents(self.transformed, level))
+
+    def header(self, level: int, digest: int) -> container.Header:
+        """The header of its file at ``level``, given the digest of all decoded integers."""
+        found = self.found
+        return container.Header(found.family, self.width, self.height, level, self.tau_hint, found.short_digest, digest)
+
+    def pack(self, level: int, digest: int, payload: bytes) -> bytes:
+        """The bytes of its file."""
+        return container.pack(self.header(level, digest), (container.Section(container.SECTION_LATENTS, payload),))
+
+
+def analyse_image(rgb: RGB, found: Checkpoint, device: torch.device, tau_hint: float | None) -> AnalysedImage:
+    """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; ``tau_hint`` as in ``encode_image``."""
+    codec = load_codec(found, device)
+    x = torch.from_numpy(pad(rgb, codec.stride)).permute(2, 0, 1)[None].float() / 255
+    hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
+    return AnalysedImage(found, codec, codec.transform(x), rgb.shape[1], rgb.shape[0], hint)
+
+
 def encode_image(
     rgb: RGB,
     level: float | None = None,
@@ -113,28 +166,15 @@ def encode_image(
     """
     if tau_hint is not None:
         check_tau(tau_hint)
-    height, width = rgb.shape[:2]
-    limits.check_size(width, height)
+    limits.check_size(*rgb.shape[1::-1])
     found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
-    codec = load_codec(found, choose_device(device))
-    padded = pad(rgb, codec.stride)
-    x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
-    latents = codec.analyse(x, steps_of_level)
-    encoder = Encoder(codec.models)
-
-    def code(step: CodingStep) -> Integers:
-        assert step.symbols is not None
-        encoder.encode(step.symbols.ravel(), step.index.ravel())
-        return step.symbols
-
-    steps = codec.coding_steps(padded.shape[0], padded.shape[1], steps_of_level, latents)
-    _, digest = run_steps(steps, code)
-    hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
-    header = container.Header(found.family, width, height, steps_of_level, hint, found.short_digest, digest)
-    return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()),))
+    image = analyse_image(rgb, found, choose_device(device), tau_hint)
+    encoder = Encoder(image.codec.models)
+    _, digest = run_steps(image.coding_steps(steps_of_level), code_known(encoder))
+    return image.pack(steps_of_level, digest, encoder.finish())
 
 
 def decode_latent(file: container.Container, codec: Codec) -> Integers:
@@ -163,6 +203,12 @@ def _repeatable(device: torch.device) -> AbstractContextManager[None]:
 def _pixels(image: Tensor, header: container.Header) -> RGB:
     pixels = (image[0, :, : header.height, : header.width].clamp(0, 1) * 255).round().to(torch.uint8)
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def base_picture(codec: Codec, y_hat: Tensor, header: container.Header) -> RGB:
+    """The picture at tau = 1, (H, W, 3) uint8, of a latent ``y_hat`` (1, M, h, w) float32."""
+    with _repeatable(y_hat.device):
+        return _pixels(codec.synthesise(y_hat), header)
 
 
 def decode_images(
@@ -196,8 +242,7 @@ def decode_images(
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
     if fusion is None:
-        with _repeatable(where):
-            picture = _pixels(codec.synthesise(y_hat), header)
+        picture = base_picture(codec, y_hat, header)
         yield from (picture.copy() for _ in taus)
         return
     noise = torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dlcodec.cli.options import Device, DeviceName, Force
-from dlcodec.console import say
+from dlcodec.console import complain, say
 
 
 def encode(
@@ -26,6 +26,19 @@ def encode(
             show_default="5",
         ),
     ] = None,
+    target_bpp: Annotated[
+        float | None, typer.Option(metavar="BPP", help="Bits per pixel of the file, at most; instead of a level.")
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Size of the file, at most: bytes, or a number with kB, KiB, MB or MiB."),
+    ] = None,
+    target_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="PSNR of the picture decoded at tau 1, at least.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a target is out of reach, instead of coming close.")
+    ] = False,
     tau_hint: Annotated[
         float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
     ] = None,
@@ -38,7 +51,10 @@ def encode(
     from dlcodec.files import refuse_existing, write_atomically
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.targets import choose_target, parse_size
 
+    size = None if target_size is None else parse_size(target_size)
+    target = choose_target(level, target_bpp, size, target_psnr, strict=strict)
     if tau_hint is not None:
         check_tau(tau_hint)
     refuse_existing(output, force=force)
@@ -46,9 +62,18 @@ def encode(
     if level is not None:
         check_level(level, found.levels)
     rgb = load(source, DEFAULT_LIMITS)
-    from dlcodec.pipeline import encode_image
+    warning, aimed = None, ""
+    if target is None:
+        from dlcodec.pipeline import encode_image
 
-    data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
+        data = encode_image(rgb, level, device.value, tau_hint=tau_hint)
+    else:
+        from dlcodec.targeting import encode_to_target
+
+        encoded = encode_to_target(rgb, target, device.value, tau_hint=tau_hint, strict=strict)
+        data, warning, aimed = encoded.data, encoded.warning, f", level {encoded.level:.6g}"
     write_atomically(output, data)
+    if warning:
+        complain(f"warning: {warning}")
     height, width = rgb.shape[:2]
-    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
+    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp{aimed}")

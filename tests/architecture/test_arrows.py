@@ -27,6 +27,10 @@ ARROWS = {
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "errors", "limits"},
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
+    "targets": {"errors"},
+    "targeting": {
+        *("arguments", "checkpoint", "codecs", "entropy", "errors", "image", "limits", "pipeline", "targets"),
+    },
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
@@ -45,7 +49,7 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"errors", "image", "info", "limits", "pipeline"},
+    "": {"errors", "image", "info", "limits", "pipeline", "targeting", "targets"},
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""
