@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int32]
 class CodingStep:
     """What is coded next: the table of each symbol, and the symbols where they are known (when encoding).
 
-    ``index`` and ``symbols`` are int32 of one shape.
+    ``index`` and ``symbols`` are int32 of one shape; whoever yields them leaves them as they are.
     """
 
     index: Integers
