@@ -29,6 +29,10 @@ def encode(
     image: Image.Image | npt.NDArray[np.uint8] | str | Path | bytes | BinaryIO,
     *,
     level: float | None = None,
+    target_bpp: float | None = None,
+    target_bytes: int | None = None,
+    target_psnr: float | None = None,
+    strict: bool = False,
     tau_hint: float | None = None,
     strip: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -39,7 +43,9 @@ def encode(
 
     ``image`` is a Pillow image, a uint8 array ((H, W) grey, (H, W, 3) sRGB or (H, W, 4) sRGB and alpha), or an image
     file: its path, its bytes or a binary stream. ``level`` is the rate, real, from 0 (smallest file) to 7; None takes
-    the model's default. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
+    the model's default. In its place one target may stand: the bits of the file per pixel or its bytes, at most, or
+    the PSNR at tau 1 in dB, at least. A target beyond the model's range gives the nearest level and a UserWarning;
+    with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
     pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
     A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
@@ -51,9 +57,10 @@ def encode(
 
     from dlcodec import image as images
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.pipeline import encode_image
     from dlcodec.sections import pack_extras
+    from dlcodec.targets import choose_target
 
+    target = choose_target(level, target_bpp, target_bytes, target_psnr, strict=strict)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     notes: list[str] = []
     if isinstance(image, np.ndarray):
@@ -62,9 +69,22 @@ def encode(
         picture = images.load_picture(Path(image), limits, strip=strip, warn=notes.append)
     else:
         picture = images.take_picture(image, limits, strip=strip, warn=notes.append)
+    sections = pack_extras(picture.extras)
+    if target is None:
+        from dlcodec.pipeline import encode_image
+
+        data = encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections)
+    else:
+        from dlcodec.targeting import encode_to_target
+
+        encoded = encode_to_target(
+            picture.rgb, target, device, limits, tau_hint=tau_hint, strict=strict, sections=sections
+        )
+        data = encoded.data
+        notes += [encoded.warning] if encoded.warning else []
     for note in notes:
         warnings.warn(note, stacklevel=2)
-    return encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=pack_extras(picture.extras))
+    return data
 
 
 def decode(

@@ -9,7 +9,7 @@ _GIB = 2**30
 BASE = 672 * 2**20
 """Bytes of the interpreter, torch and the weights."""
 
-ENCODE = 40
+ENCODE = 43
 DECODE = 30
 DECODE_FUSED = 45
 """Bytes a pixel held beside the tiles at the worst moment: pixels, latents, the coder's arrays, D's feature maps."""

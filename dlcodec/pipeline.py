@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -100,6 +100,76 @@ def quantise_level(level: float, levels: int) -> int:
     return round(level * LEVEL_STEPS)
 
 
+class Coder(Protocol):
+    """What takes symbols when encoding: an ``Encoder``, or something that counts as one."""
+
+    def encode(self, symbols: Integers, index: Integers) -> None:
+        """Take ``symbols`` (n,), each under the table that ``index`` (n,) names."""
+
+
+def code_known(coder: Coder) -> Callable[[CodingStep], Integers]:
+    """For ``run_steps`` when encoding: hands each step's symbols to ``coder``."""
+
+    def code(step: CodingStep) -> Integers:
+        assert step.symbols is not None
+        coder.encode(step.symbols.ravel(), step.index.ravel())
+        return step.symbols
+
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysedImage:
+    """An image after the analysis transform, to be coded at any level; ``transformed`` is the codec's own.
+
+    ``sections`` accompany it in its file; ``tile`` and ``work`` say how its memory is bounded, in latents and bytes.
+    """
+
+    found: Checkpoint
+    codec: Codec
+    transformed: Any
+    width: int
+    height: int
+    tau_hint: int | None
+    sections: tuple[container.Section, ...]
+    tile: int | None
+    work: int
+
+    def coding_steps(self, level: int) -> CodingSteps:
+        """The steps that encode the image at ``level``, in steps of 1/256."""
+        height, width = (side + -side % self.codec.stride for side in (self.height, self.width))
+        return self.codec.coding_steps(height, width, level, self.codec.latents(self.transformed, level, self.tile))
+
+    def header(self, level: int, digest: int) -> container.Header:
+        """The header of its file at ``level``, given the digest of all decoded integers."""
+        found = self.found
+        return container.Header(found.family, self.width, self.height, level, self.tau_hint, found.short_digest, digest)
+
+    def pack(self, level: int, digest: int, payload: bytes) -> bytes:
+        """The bytes of its file."""
+        latents = container.Section(container.SECTION_LATENTS, payload)
+        return container.pack(self.header(level, digest), (latents, *self.sections))
+
+
+def analyse_image(
+    rgb: RGB,
+    found: Checkpoint,
+    device: torch.device,
+    limits: Limits,
+    tau_hint: float | None,
+    sections: Sequence[container.Section],
+) -> AnalysedImage:
+    """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; the rest as in ``encode_image``."""
+    codec = load_codec(found, device)
+    height, width = rgb.shape[:2]
+    padded = pad(rgb, codec.stride)
+    work = memory.work_memory(limits, width * height, memory.ENCODE)
+    tile = _tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work)
+    transformed = codec.transform(torch.from_numpy(padded).permute(2, 0, 1)[None], tile)
+    hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
+    return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work)
+
+
 def encode_image(
     rgb: RGB,
     level: float | None = None,
@@ -118,32 +188,15 @@ def encode_image(
     """
     if tau_hint is not None:
         check_tau(tau_hint)
-    height, width = rgb.shape[:2]
-    limits.check_size(width, height)
+    limits.check_size(*rgb.shape[1::-1])
     found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
-    codec = load_codec(found, choose_device(device))
-    padded = pad(rgb, codec.stride)
-    work = memory.work_memory(limits, width * height, memory.ENCODE)
-    latents = codec.analyse(
-        torch.from_numpy(padded).permute(2, 0, 1)[None],
-        steps_of_level,
-        _tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work),
-    )
-    encoder = Encoder(codec.models)
-
-    def code(step: CodingStep) -> Integers:
-        assert step.symbols is not None
-        encoder.encode(step.symbols.ravel(), step.index.ravel())
-        return step.symbols
-
-    steps = codec.coding_steps(padded.shape[0], padded.shape[1], steps_of_level, latents)
-    _, digest = run_steps(steps, code)
-    hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
-    header = container.Header(found.family, width, height, steps_of_level, hint, found.short_digest, digest)
-    return container.pack(header, (container.Section(container.SECTION_LATENTS, encoder.finish()), *sections))
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
+    encoder = Encoder(image.codec.models)
+    _, digest = run_steps(image.coding_steps(steps_of_level), code_known(encoder))
+    return image.pack(steps_of_level, digest, encoder.finish())
 
 
 def decode_latent(file: container.Container, codec: Codec) -> Integers:
@@ -214,6 +267,13 @@ def _paint(codec: Codec, y: Tensor, view: _View, crop: Crop, changes: Mapping[st
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
+def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int) -> RGB:
+    """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
+    near = _View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
+    with _repeatable(y_hat.device):
+        return _paint(codec, near.of_whole(y_hat), near, crop, {}, work)
+
+
 def decode_images(
     data: bytes,
     taus: Sequence[float],
@@ -251,13 +311,12 @@ def decode_images(
     fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
     y_hat = codec.to_float(decode_latent(file, codec), header.level)
-    halo = codec.synthesis_halo
-    near = _View.of(crop, y_hat, codec.latent_stride, halo, 1)
     if fusion is None:
-        with _repeatable(where):
-            picture = _paint(codec, near.of_whole(y_hat), near, crop, {}, work)
+        picture = base_picture(codec, y_hat, crop, work)
         yield from (picture.copy() for _ in taus)
         return
+    halo = codec.synthesis_halo
+    near = _View.of(crop, y_hat, codec.latent_stride, halo, 1)
     far = _View.of(crop, y_hat, codec.latent_stride, halo + fusion.reach, fusion.window)
     noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))
     y_hat = far.of_whole(y_hat)

@@ -26,6 +26,19 @@ def encode(
             show_default="5",
         ),
     ] = None,
+    target_bpp: Annotated[
+        float | None, typer.Option(metavar="BPP", help="Bits per pixel of the file, at most; instead of a level.")
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Size of the file, at most: bytes, or a number with kB, KiB, MB or MiB."),
+    ] = None,
+    target_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="PSNR of the picture decoded at tau 1, at least.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a target is out of reach, instead of coming close.")
+    ] = False,
     tau_hint: Annotated[
         float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
     ] = None,
@@ -44,8 +57,11 @@ def encode(
     from dlcodec.image import load_picture
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import pack_extras
+    from dlcodec.targets import choose_target, parse_size
 
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    size = None if target_size is None else parse_size(target_size)
+    target = choose_target(level, target_bpp, size, target_psnr, strict=strict)
     if tau_hint is not None:
         check_tau(tau_hint)
     refuse_existing(output, force=force)
@@ -55,9 +71,20 @@ def encode(
     picture = load_picture(source, limits, strip=strip, warn=complain)
     height, width = picture.rgb.shape[:2]
     memory.work_memory(limits, width * height, memory.ENCODE)
-    from dlcodec.pipeline import encode_image
-
     sections = pack_extras(picture.extras)
-    data = encode_image(picture.rgb, level, device.value, limits, tau_hint=tau_hint, sections=sections)
+    warning, aimed = None, ""
+    if target is None:
+        from dlcodec.pipeline import encode_image
+
+        data = encode_image(picture.rgb, level, device.value, limits, tau_hint=tau_hint, sections=sections)
+    else:
+        from dlcodec.targeting import encode_to_target
+
+        encoded = encode_to_target(
+            picture.rgb, target, device.value, limits, tau_hint=tau_hint, strict=strict, sections=sections
+        )
+        data, warning, aimed = encoded.data, encoded.warning, f", level {encoded.level:.6g}"
     write_atomically(output, data)
-    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp")
+    if warning:
+        complain(f"warning: {warning}")
+    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp{aimed}")

@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int32]
 class CodingStep:
     """What is coded next: the table of each symbol, and the symbols where they are known (when encoding).
 
-    ``index`` and ``symbols`` are int32 of one shape.
+    ``index`` and ``symbols`` are int32 of one shape; whoever yields them leaves them as they are.
     """
 
     index: Integers
@@ -59,14 +59,18 @@ class Codec(Protocol):
 
     @property
     def bytes_per_latent(self) -> int:
-        """About how much memory ``analyse`` and ``synthesise`` take for each position of the latent."""
+        """About how much memory ``transform`` and ``synthesise`` take for each position of the latent."""
 
-    def analyse(self, x: Tensor, level: int, tile: int | None = None) -> Any:
-        """The latents of ``x`` (1, 3, H, W), sides multiples of ``stride``, in a form of its own.
+    def transform(self, x: Tensor, tile: int | None = None) -> Any:
+        """What the analysis of ``x`` computes before the level matters, in a form of its own.
 
-        ``x`` is floating point in [0, 1], or uint8 in [0, 255] and then divided tile by tile. ``tile`` is the side of
-        a tile in latents, a multiple of ``stride / latent_stride``; None takes the whole at once.
+        ``x`` is (1, 3, H, W), its sides multiples of ``stride``; floating point in [0, 1], or uint8 in [0, 255] and
+        then divided tile by tile. ``tile`` is the side of a tile in latents, a multiple of
+        ``stride / latent_stride``; None takes the whole at once.
         """
+
+    def latents(self, transformed: Any, level: int, tile: int | None = None) -> Any:
+        """The latents of what ``transform`` gave at a level in steps of 1/256, in a form of its own."""
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:
         """The steps that code an image of padded size ``height`` x ``width``; without ``latents`` they decode.

@@ -91,20 +91,25 @@ class MeanScaleCodec:
         self._transforms = transforms
 
     @torch.inference_mode()
-    def analyse(self, x: Tensor, level: int, tile: int | None = None) -> MeanScaleLatents:
-        """Latents of ``x``, as in ``codecs.base``; ``level`` in steps of 1/256."""
-        net, q = self._transforms, level / LEVEL_STEPS
-        exact = self.hyper_synthesis
-        gain = level_gain(net.gain, q)
+    def transform(self, x: Tensor, tile: int | None = None) -> Tensor:
+        """``g_a(x)``, (1, M, H/16, W/16) float32; ``x`` and ``tile`` as in ``codecs.base``."""
 
         def analyse(part: Tensor) -> Tensor:
             part = part.to(self._device, memory_format=torch.channels_last)
-            return net.g_a(part if part.is_floating_point() else part.float() / 255) * gain
+            y: Tensor = self._transforms.g_a(part if part.is_floating_point() else part.float() / 255)
+            return y
 
         pixels = None if tile is None else tile * self.latent_stride
-        y = run_by_tiles(
+        return run_by_tiles(
             analyse, (x,), tile=pixels, halo=_ANALYSIS_HALO, align=self.latent_stride, ratio=1 / self.latent_stride
         )
+
+    @torch.inference_mode()
+    def latents(self, transformed: Tensor, level: int, tile: int | None = None) -> MeanScaleLatents:
+        """Latents of ``g_a(x)`` (1, M, h, w) float32; ``level`` in steps of 1/256."""
+        net, q = self._transforms, level / LEVEL_STEPS
+        exact = self.hyper_synthesis
+        y = transformed * level_gain(net.gain, q)
         # Decoders interpolate hinv linearly; the encoder's gain makes up for it, so that the product stays geometric.
         product = level_gain(net.hgain.abs() * (exact.inverse_gains.float() / (1 << GAIN_BITS)), q)
         inverse = exact.level_gain(level).float() / (LEVEL_STEPS << GAIN_BITS)
@@ -115,6 +120,10 @@ class MeanScaleCodec:
         if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
             raise DlcodecError("the analysis transform gave a latent that is not finite")
         return MeanScaleLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
+
+    def analyse(self, x: Tensor, level: int) -> MeanScaleLatents:
+        """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""
+        return self.latents(self.transform(x), level)
 
     def coding_steps(self, height: int, width: int, level: int, latents: MeanScaleLatents | None) -> CodingSteps:
         """Two steps: z, then y. Returns the latent (M, H/16, W/16) int32 with ACTIVATION_BITS fractional bits."""

@@ -37,6 +37,11 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("memory", "tiles"),
     },
+    "targets": {"errors"},
+    "targeting": {
+        *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "image", "limits", "pipeline"),
+        "targets",
+    },
     "sheet": {"image"},
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
@@ -59,7 +64,10 @@ ARROWS = {
         "limits",
         "pipeline",
     },
-    "": {"arguments", "container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"},
+    "": {
+        *("arguments", "container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"),
+        *("targeting", "targets"),
+    },
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import; "" is the package itself. The room cli has rules of its own."""

@@ -1,0 +1,159 @@
+"""Encode to a target: one analysis transform, then the level whose file or picture meets the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dlcodec import checkpoint as checkpoints
+from dlcodec.arguments import Crop, check_tau
+from dlcodec.codecs.base import Integers
+from dlcodec.container import Section
+from dlcodec.entropy.coder import Encoder
+from dlcodec.entropy.exact import LEVEL_STEPS
+from dlcodec.entropy.length import CodeLength
+from dlcodec.errors import UsageError
+from dlcodec.image import RGB, psnr
+from dlcodec.limits import DEFAULT_LIMITS, Limits
+from dlcodec.pipeline import AnalysedImage, Device, analyse_image, base_picture, choose_device, code_known, run_steps
+from dlcodec.targets import Target, search_level
+
+SHARE = 0.99
+"""A file is as large as its target allows when it has this share of it."""
+_WORD = 4
+"""Files grow by whole words: the most that a small one may stay below its target, less a byte."""
+_NEAR = 0.02
+_NEAR_BYTES = 64
+"""An estimate this close to the target, as a share or in bytes, is replaced by the real size."""
+_SIZE_SLOPE = 0.35
+_PSNR_SLOPE = 1.4
+"""By how much the logarithm of the size and the PSNR in dB rise a level: first guesses; better ones save a probe."""
+_EXACT_PSNR = 100.0
+"""In dB, for a picture that comes back without any error, whose PSNR has no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of a .dlc file, its level from 0 to the model's last, and why it misses its target, if it does."""
+
+    data: bytes
+    level: float
+    warning: str | None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An image coded at one level up to the bytes: a coder that counts and keeps what it takes."""
+
+    image: AnalysedImage
+    level: int
+    length: CodeLength
+    taken: list[tuple[Integers, Integers]] = field(default_factory=list)
+    digest: int = 0
+
+    def encode(self, symbols: Integers, index: Integers) -> None:
+        self.length.encode(symbols, index)
+        self.taken.append((symbols, index))
+
+    def estimate(self) -> int:
+        """The expected bytes of the file."""
+        return len(self.image.pack(self.level, self.digest, bytes(self.length.payload_bytes)))
+
+    def file(self) -> bytes:
+        """The file."""
+        encoder = Encoder(self.image.codec.models)
+        for symbols, index in self.taken:
+            encoder.encode(symbols, index)
+        return self.image.pack(self.level, self.digest, encoder.finish())
+
+
+class _Search:
+    """Measures an image at levels in steps of 1/256; ``files`` has those that were made on the way."""
+
+    def __init__(self, image: AnalysedImage, rgb: RGB, goal: float) -> None:
+        self._image, self._rgb, self._goal = image, rgb, goal
+        self.files: dict[int, bytes] = {}
+        self._psnrs: dict[int, float] = {}
+
+    def _draft(self, level: int) -> tuple[_Draft, Integers]:
+        draft = _Draft(self._image, level, CodeLength(self._image.codec.models.tables))
+        latent, draft.digest = run_steps(self._image.coding_steps(level), code_known(draft))
+        return draft, latent
+
+    def file(self, level: int) -> bytes:
+        """The file at ``level``."""
+        if level not in self.files:
+            self.files[level] = self._draft(level)[0].file()
+        return self.files[level]
+
+    def log_size(self, level: int) -> float:
+        """The logarithm of the file's bytes: real near the goal, estimated elsewhere."""
+        draft, _ = self._draft(level)
+        size = draft.estimate()
+        if abs(size - self._goal) <= _NEAR * self._goal + _NEAR_BYTES:
+            self.files[level] = draft.file()
+            size = len(self.files[level])
+        return math.log(size)
+
+    def psnr(self, level: int) -> float:
+        """The PSNR of the picture that a decoder shows at tau 1, in dB."""
+        if level not in self._psnrs:
+            codec = self._image.codec
+            _, latent = self._draft(level)
+            whole = Crop(0, 0, self._image.width, self._image.height)
+            picture = base_picture(codec, codec.to_float(latent, level), whole, self._image.work)
+            self._psnrs[level] = min(psnr(self._rgb, picture), _EXACT_PSNR)
+        return self._psnrs[level]
+
+
+def encode_to_target(
+    rgb: RGB,
+    target: Target,
+    device: Device = "auto",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    tau_hint: float | None = None,
+    strict: bool = False,
+    sections: Sequence[Section] = (),
+) -> Encoded:
+    """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
+
+    A size lies within 1 % below its target, or one 32-bit word, wherever neighbouring levels, 1/256 apart, are that
+    close; a PSNR is reached by the lowest level that does. Where the target lies outside the model's range for this
+    picture, the nearest end of the range is taken and ``warning`` says so; with ``strict`` that raises UsageError,
+    since the target is an argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
+    The same picture and target give the same bytes. Raises LimitError, UsageError, WeightsError.
+    """
+    if tau_hint is not None:
+        check_tau(tau_hint)
+    height, width = rgb.shape[:2]
+    limits.check_size(width, height)
+    found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
+    last = (found.levels - 1) * LEVEL_STEPS
+    if target.unit == "dB":
+        search = _Search(image, rgb, target.value)
+        below, above = search_level(search.psnr, target.value, target.value, last, _PSNR_SLOPE / LEVEL_STEPS)
+        level = last if above is None else above
+    else:
+        goal = max(_WORD, target.value * (1 if target.unit == "bytes" else width * height / 8))
+        search = _Search(image, rgb, goal)
+        low = min(SHARE * goal, goal - _WORD + 1)
+        below, above = search_level(search.log_size, math.log(low), math.log(goal), last, _SIZE_SLOPE / LEVEL_STEPS)
+        level = 0 if below is None else below
+    missed = None if below is not None and above is not None else _missed(target, image, search, level)
+    if missed and strict:
+        raise UsageError(missed)
+    return Encoded(search.file(level), level / LEVEL_STEPS, missed)
+
+
+def _missed(target: Target, image: AnalysedImage, search: _Search, level: int) -> str:
+    """The sentence about a target beyond the end of the range that ``level`` is."""
+    size = len(search.file(level))
+    rate = 8 * size / (image.width * image.height)
+    gives = {"bytes": f"{size} bytes", "bpp": f"{rate:.3f} bpp", "dB": f"{search.psnr(level):.2f} dB"}[target.unit]
+    end = "smallest" if level == 0 else "best"
+    return (
+        f"the target {target} is out of reach for this picture: level {level / LEVEL_STEPS:g}, the {end}, gives {gives}"
+    )

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import dlcodec
+from dlcodec import targeting
+from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.errors import UsageError
+from dlcodec.image import load, psnr
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_image, encode_image
+from dlcodec.targeting import Encoded, encode_to_target
+from dlcodec.targets import Target
+
+RGB = npt.NDArray[np.uint8]
+LEVELS = [0.0, 0.3, 1.0, 1.7, 2.0]
+
+
+def size_at(rgb: RGB, level: float) -> int:
+    return len(encode_image(rgb, level))
+
+
+def to_bytes(rgb: RGB, size: float) -> Encoded:
+    return encode_to_target(rgb, Target("bytes", size))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.5, 0.77, 0.9])
+def test_a_size_is_met_within_1_percent_and_never_exceeded(tiny: Path, photo: RGB, share: float) -> None:
+    crop = photo[:192, :256]
+    goal = round(size_at(crop, 0) ** (1 - share) * size_at(crop, 2) ** share)
+    encoded = to_bytes(crop, goal)
+    assert 0.99 * goal <= len(encoded.data) <= goal
+    assert encoded.warning is None
+    assert encoded.data == encode_image(crop, encoded.level)
+
+
+def test_a_rate_is_the_size_over_the_pixels_of_the_picture_unpadded(tiny: Path, photo: RGB) -> None:
+    crop = photo[:130, :190]
+    goal = size_at(crop, 1) * 8 / (130 * 190)
+    encoded = encode_to_target(crop, Target("bpp", goal))
+    assert 0.99 * goal <= len(encoded.data) * 8 / (130 * 190) <= goal
+    assert encoded.data == to_bytes(crop, goal * 130 * 190 / 8).data
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_exact_size_of_a_level_is_met(tiny: Path, photo: RGB, level: float) -> None:
+    crop = photo[:128, :128]
+    goal = size_at(crop, level)
+    encoded = to_bytes(crop, goal)
+    assert encoded.warning is None
+    assert 0.99 * goal <= len(encoded.data) <= goal
+
+
+@pytest.mark.parametrize("side", [1, 3, 20])
+def test_a_small_picture_gets_the_largest_file_that_fits(tiny: Path, photo: RGB, side: int) -> None:
+    """Files of tens of bytes grow by words, so that 99 % is out of question; a level may jump by two."""
+    crop = photo[:side, :side]
+    smallest, largest = (size_at(crop, level) for level in (0, 2))
+    for goal in range(smallest, largest + 4):
+        encoded = to_bytes(crop, goal)
+        assert goal - 8 < len(encoded.data) <= goal
+        assert encoded.warning is None
+    assert to_bytes(crop, smallest - 1).warning
+    assert to_bytes(crop, largest + 8).warning
+
+
+@pytest.mark.parametrize("unit", ["bytes", "bpp", "dB"])
+def test_one_pixel_takes_any_target(tiny: Path, photo: RGB, unit: str) -> None:
+    for value in (1e-9, 1, 30, 400, 1e300):
+        encoded = encode_to_target(photo[:1, :1], Target(unit, value))  # type: ignore[arg-type]
+        assert decode_image(encoded.data, 1).shape == (1, 1, 3)
+
+
+def measured(rgb: RGB, data: bytes) -> float:
+    return psnr(rgb, decode_image(data, 1))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_a_psnr_is_reached_by_the_lowest_level_that_does(photo: RGB, share: float) -> None:
+    """With the shipped weights: the pictures of random ones do not grow better with the level."""
+    crop = photo[100:200, 200:320]
+    worst, best = (measured(crop, encode_image(crop, level)) for level in (0, 7))
+    goal = worst + share * (best - worst)
+    encoded = encode_to_target(crop, Target("dB", goal))
+    assert encoded.warning is None
+    assert encoded.data == encode_image(crop, encoded.level)
+    assert measured(crop, encoded.data) >= goal
+    assert measured(crop, encode_image(crop, encoded.level - 1 / 256)) < goal
+
+
+@pytest.mark.parametrize(
+    ("target", "level", "words"),
+    [
+        (Target("bytes", 60), 0, "level 0, the smallest"),
+        (Target("bytes", 40_000), 2, "level 2, the best"),
+        (Target("bpp", 1e-3), 0, "bpp"),
+        (Target("bpp", 20), 2, "bpp"),
+        (Target("dB", 1), 0, "dB"),
+        (Target("dB", 60), 2, "dB"),
+    ],
+)
+def test_a_target_out_of_reach_gives_the_nearest_end_with_a_warning(
+    tiny: Path, photo: RGB, target: Target, level: float, words: str
+) -> None:
+    crop = photo[:90, :90]
+    encoded = encode_to_target(crop, target)
+    assert encoded.data == encode_image(crop, level)
+    assert encoded.warning is not None
+    assert f"target {target} is out of reach" in encoded.warning
+    assert words in encoded.warning
+    with pytest.raises(UsageError, match="out of reach"):
+        encode_to_target(crop, target, strict=True)
+
+
+def test_strict_changes_nothing_where_the_target_is_reached(tiny: Path, photo: RGB) -> None:
+    target = Target("bytes", size_at(photo[:90, :90], 1))
+    assert encode_to_target(photo[:90, :90], target, strict=True) == encode_to_target(photo[:90, :90], target)
+
+
+def test_a_file_that_comes_out_larger_than_estimated_is_not_accepted(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TooShort(targeting.CodeLength):
+        @property
+        def payload_bytes(self) -> int:
+            return round(super().payload_bytes * 0.985)
+
+    crop = photo[:192, :256]
+    goal = size_at(crop, 1)
+    monkeypatch.setattr(targeting, "CodeLength", TooShort)
+    assert 0.99 * goal <= len(to_bytes(crop, goal).data) <= goal
+
+
+def test_the_analysis_transform_runs_once(tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    transform = MeanScaleCodec.transform
+
+    def counted(self: MeanScaleCodec, x: object) -> object:
+        runs.append(1)
+        return transform(self, x)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MeanScaleCodec, "transform", counted)
+    for target in (Target("bytes", 450), Target("dB", 14)):
+        runs.clear()
+        encode_to_target(photo[:128, :128], target)
+        assert len(runs) == 1
+
+
+def test_the_same_target_gives_the_same_bytes(tiny: Path, photo: RGB) -> None:
+    for target in (Target("bytes", 450), Target("bpp", 0.26), Target("dB", 14)):
+        assert encode_to_target(photo[:100, :120], target) == encode_to_target(photo[:100, :120], target)
+
+
+def test_the_tau_hint_goes_into_the_file(tiny: Path, photo: RGB) -> None:
+    encoded = encode_to_target(photo[:90, :90], Target("bytes", 400), tau_hint=1.0)
+    assert dlcodec.read_info(encoded.data).tau_hint == 1
+
+
+def test_the_public_function_takes_targets(tiny: Path, photo: RGB) -> None:
+    crop = photo[:90, :90]
+    size = size_at(crop, 1)
+    assert dlcodec.encode(crop, target_bytes=size) == to_bytes(crop, size).data
+    assert dlcodec.encode(crop, target_bpp=8 * size / 8100, strict=True) == to_bytes(crop, size).data
+    with pytest.warns(UserWarning, match="out of reach"):
+        assert dlcodec.encode(crop, target_psnr=60) == encode_image(crop, 2)
+    with pytest.raises(UsageError, match="exclude each other"):
+        dlcodec.encode(crop, level=1, target_psnr=30)
+
+
+def test_the_shipped_weights_land_within_1_percent_below(photo: RGB) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = dlcodec.encode(photo, target_bytes=15_000, strict=True)
+    assert 14_850 <= len(data) <= 15_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kodim05", "kodim23"])
+def test_kodak_images_land_within_1_percent_below(name: str) -> None:
+    """Needs the folder of the Kodak images in $DLCODEC_KODAK."""
+    rgb = load(Path(os.environ["DLCODEC_KODAK"]) / f"{name}.png", DEFAULT_LIMITS)
+    for bpp in (0.15, 0.3, 0.5):
+        encoded = encode_to_target(rgb, Target("bpp", bpp), strict=True)
+        assert 0.99 * bpp <= 8 * len(encoded.data) / (rgb.shape[0] * rgb.shape[1]) <= bpp
+    goal = math.floor(measured(rgb, encode_image(rgb, 3)))
+    encoded = encode_to_target(rgb, Target("dB", goal), strict=True)
+    assert goal <= measured(rgb, encoded.data) <= goal + 0.02
