@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms
 
 from dlcodec.picture import RGB, Plane
 
+_SEEN = [0] + [255] * 255
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
 
@@ -63,29 +63,19 @@ def fill_hidden(rgb: RGB, alpha: Plane) -> RGB:
     What lies there is unseen, often noise or black; a smooth fill costs few bits and does not bleed over the edge.
     Each pixel takes the mean of the seen pixels around it on the finest scale where there are any.
     """
-    seen = (alpha > 0).astype(np.float32)
-    if seen.all():
+    if alpha.min() > 0:
         return rgb
-    if not seen.any():
+    if not alpha.any():
         return np.full_like(rgb, 128)
-    filled = _pull(rgb * seen[..., None], seen)
-    return np.where(seen[..., None] > 0, rgb, np.rint(filled).clip(0, 255).astype(np.uint8))
+    return np.array(_fill(Image.fromarray(rgb), Image.fromarray(alpha).point(_SEEN)))
 
 
-def _pull(total: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Means of (H, W, 3) sums with (H, W) weights; where the weight is 0, those of the scale above."""
-    mean = total / np.maximum(weight, 1e-6)[..., None]
-    if weight.all():
-        return mean
-    height, width = weight.shape
-    even = ((0, height % 2), (0, width % 2))
-    coarse_total = np.pad(total, (*even, (0, 0))).reshape(-(-height // 2), 2, -(-width // 2), 2, 3).sum(axis=(1, 3))
-    coarse_weight = np.pad(weight, even).reshape(-(-height // 2), 2, -(-width // 2), 2).sum(axis=(1, 3))
-    coarse = _pull(coarse_total, coarse_weight)
-    channels = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(coarse[..., c])).resize((width, height), Image.Resampling.BILINEAR)
-        )
-        for c in range(3)
-    ]
-    return np.where(weight[..., None] > 0, mean, np.stack(channels, axis=-1))
+def _fill(image: Image.Image, seen: Image.Image) -> Image.Image:
+    """An RGB image whose pixels where ``seen`` (L, 0 or 255) is 0 come from the same image at half the size."""
+    if seen.getextrema() == (255, 255):
+        return image
+    weighted = image.copy()
+    weighted.putalpha(seen)
+    half = weighted.convert("RGBa").reduce(2).convert("RGBA")  # means of the seen pixels alone
+    coarse = _fill(half.convert("RGB"), half.getchannel("A").point(_SEEN))
+    return Image.composite(image, coarse.resize(image.size, Image.Resampling.BILINEAR), seen)

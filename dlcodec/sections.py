@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -23,6 +24,8 @@ from dlcodec.picture import Extras, Plane
 
 MOST_METADATA = 2**24
 """The bytes that each of EXIF, ICC and XMP may have; checked while they are inflated."""
+
+_MOST_WEBP_SIDE = 16383
 
 
 def pack_extras(extras: Extras) -> tuple[Section, ...]:
@@ -76,22 +79,39 @@ def _inflate(found: dict[int, bytes], kind: int) -> bytes | None:
 
 
 def _pack_plane(plane: Plane) -> bytes:
-    """(H, W) uint8 as a PNG, of one bit a pixel where that is all it holds."""
-    image = Image.fromarray(plane)
-    if np.isin(plane, (0, 255)).all():
-        image = image.convert("1", dither=Image.Dither.NONE)
+    """(H, W) uint8 as lossless WebP, about half as large as PNG; as PNG where a side is too long for WebP."""
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
+    if max(plane.shape) <= _MOST_WEBP_SIDE:
+        Image.fromarray(plane).convert("RGB").save(stream, "WEBP", lossless=True, quality=80)
+    else:
+        Image.fromarray(plane).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
+def _check_webp(data: bytes, width: int, height: int) -> None:
+    """Raise CorruptFileError unless ``data`` begins as a plain lossless WebP of these sides; allocates nothing.
+
+    Pillow takes memory for the canvas of a WebP as soon as it opens it.
+    """
+    if len(data) < 25 or data[8:16] != b"WEBPVP8L" or data[20] != 0x2F:
+        raise CorruptFileError("the file's alpha is damaged: neither PNG nor plain lossless WebP")
+    (sides,) = struct.unpack_from("<I", data, 21)
+    if (sides & 0x3FFF) + 1 != width or (sides >> 14 & 0x3FFF) + 1 != height:
+        raise CorruptFileError("the file's alpha has other sides than its picture")
+
+
 def _unpack_plane(data: bytes, width: int, height: int) -> Plane:
+    webp = data[:4] == b"RIFF"
+    if webp:
+        _check_webp(data, width, height)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if image.size != (width, height) or image.mode not in ("1", "L"):
-                raise CorruptFileError("the file's alpha has other sides than its picture, or more than one channel")
+        with Image.open(io.BytesIO(data), formats=("WEBP",) if webp else ("PNG",)) as image:
+            if image.size != (width, height):
+                raise CorruptFileError("the file's alpha has other sides than its picture")
+            if image.mode not in (("RGB", "RGBA") if webp else ("1", "L")):
+                raise CorruptFileError("the file's alpha has more than one channel")
             image.load()
-            return np.array(image.convert("L"))
+            return np.array(image.getchannel("G") if webp else image.convert("L"))
     except CorruptFileError:
         raise
     except Exception as error:  # Pillow raises nearly anything for damaged bytes

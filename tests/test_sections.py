@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ def plane(seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (5, 7), dtype=np.uint8)
 
 
-def png(array: npt.NDArray[np.uint8]) -> bytes:
+def png(array: npt.NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, "PNG")
     return stream.getvalue()
@@ -61,31 +62,60 @@ def test_the_sections_are_those_of_the_specification() -> None:
     packed = pack_extras(Extras(alpha=plane(), grey=True, icc=b"icc", exif=b"exif", xmp=b"xmp"))
     sections = {section.type: section.data for section in packed}
     with Image.open(io.BytesIO(sections[ALPHA])) as image:
-        assert (image.format, image.mode) == ("PNG", "L")
-        assert np.array_equal(np.asarray(image), plane())
+        assert (image.format, image.mode) == ("WEBP", "RGB")
+        assert np.array_equal(np.asarray(image), plane()[..., None].repeat(3, axis=2))
     assert sections[GREY] == b""
     assert [zlib.decompress(sections[kind]) for kind in (EXIF, ICC, XMP)] == [b"exif", b"icc", b"xmp"]
     assert len(sections) == len(packed) == 5
 
 
-def test_a_mask_has_one_bit_a_pixel() -> None:
-    (section,) = pack_extras(Extras(alpha=np.where(plane() > 99, 255, 0).astype(np.uint8)))
-    assert section.data[24:26] == b"\x01\x00"  # bit depth, grey
+def test_alpha_too_long_for_webp_is_a_png() -> None:
+    for shape, form in (((1, 16383), "WEBP"), ((1, 16384), "PNG"), ((16384, 1), "PNG")):
+        alpha = np.arange(max(shape), dtype=np.uint32).astype(np.uint8).reshape(shape)
+        (section,) = pack_extras(Extras(alpha=alpha))
+        with Image.open(io.BytesIO(section.data)) as image:
+            assert image.format == form
+        header = Header("mean-scale", shape[1], shape[0], 0, None, bytes(8), 0)
+        assert same(unpack_extras(Container(header, (LATENTS, section), 1)), Extras(alpha=alpha))
+
+
+def test_alpha_may_be_a_png_of_one_bit() -> None:
+    mask = plane() > 99
+    section = Section(ALPHA, png(mask))
+    assert same(unpack_extras(Container(HEADER, (LATENTS, section), 1)), Extras(alpha=mask * np.uint8(255)))
 
 
 ZEROS = zlib.compress(bytes(MOST_METADATA + 1), 9)
 PNG = png(plane())
+WEBP = pack_extras(Extras(alpha=plane()))[0].data
+
+
+def webp(array: npt.NDArray[np.uint8], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, "WEBP", **options)
+    return stream.getvalue()
+
+
 FAULTS: dict[str, tuple[Section, str]] = {
     "alpha is empty": (Section(ALPHA, b""), "alpha is damaged"),
     "alpha is no PNG": (Section(ALPHA, b"GIF89a" + bytes(40)), "alpha is damaged"),
     "alpha is cut": (Section(ALPHA, PNG[:60]), "alpha is damaged"),
     "alpha is turned": (Section(ALPHA, png(plane().T.copy())), "other sides"),
     "alpha in colour": (Section(ALPHA, png(np.zeros((5, 7, 3), dtype=np.uint8))), "more than one channel"),
-    "alpha of 16 bit": (Section(ALPHA, png(np.zeros((5, 7), dtype=np.uint16))), "more than one channel"),  # type: ignore[arg-type]
+    "alpha of 16 bit": (Section(ALPHA, png(np.zeros((5, 7), dtype=np.uint16))), "more than one channel"),
     "alpha is a bomb": (
         Section(ALPHA, PNG[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + PNG[24:]),
         "alpha is damaged",
     ),
+    "alpha as WebP is cut": (Section(ALPHA, WEBP[:40]), "alpha is damaged"),
+    "alpha as WebP is cut in its header": (Section(ALPHA, WEBP[:22]), "alpha is damaged"),
+    "alpha as lossy WebP": (Section(ALPHA, webp(np.zeros((5, 7, 3), np.uint8))), "plain lossless"),
+    "alpha as WebP with metadata": (Section(ALPHA, webp(plane(), lossless=True, exif=b"II*")), "plain lossless"),
+    "alpha as WebP is turned": (
+        Section(ALPHA, pack_extras(Extras(alpha=plane().T.copy()))[0].data),
+        "other sides",
+    ),
+    "alpha as WebP is a bomb": (Section(ALPHA, WEBP[:21] + b"\xff" * 4 + WEBP[25:]), "other sides"),
     "grey is not empty": (Section(GREY, b"\0"), "not empty"),
     "EXIF is no deflate": (Section(EXIF, b"II*\0"), "EXIF is damaged"),
     "EXIF is nothing": (Section(EXIF, b""), "EXIF is empty"),
@@ -142,10 +172,12 @@ def _mend(data: bytes) -> bytes:
     return bytes(out)
 
 
-@pytest.mark.parametrize("mend", [bytes, _mend], ids=["as they are", "PNG checksums mended"])
-def test_mutants_raise_only_our_errors(mend: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize(
+    ("alpha", "mend"), [(PNG, bytes), (PNG, _mend), (WEBP, bytes)], ids=["PNG", "PNG, checksums mended", "WebP"]
+)
+def test_mutants_raise_only_our_errors(alpha: bytes, mend: Callable[[bytes], bytes]) -> None:
     random_, refused = random.Random(7), 0
-    good = [Section(ALPHA, PNG), *pack_extras(Extras(icc=bytes(range(99)), exif=b"II*\0" * 9, xmp=b"<x>" * 30))]
+    good = [Section(ALPHA, alpha), *pack_extras(Extras(icc=bytes(range(99)), exif=b"II*\0" * 9, xmp=b"<x>" * 30))]
     for _ in range(1500):
         target = random_.randrange(len(good))
         mutant = [*good]
