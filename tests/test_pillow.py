@@ -162,9 +162,9 @@ def test_metadata_given_to_save_is_obeyed(picture: Image.Image, tiny: Path) -> N
     assert "exif" not in picture.info
 
 
-def test_transparency_that_would_be_lost_is_an_oserror_with_our_sentence(tiny: Path) -> None:
-    with pytest.raises(OSError, match="transparent pixels") as caught:
-        saved(Image.new("RGBA", (8, 8), (0, 0, 0, 9)))
+def test_a_picture_that_cannot_be_encoded_is_an_oserror_with_our_sentence(tiny: Path) -> None:
+    with pytest.raises(OSError, match="neither 8-bit nor 16-bit") as caught:
+        saved(Image.new("F", (8, 8)))
     assert isinstance(caught.value.__cause__, InputError)
 
 
