@@ -17,7 +17,9 @@ def read_bounded(path: Path, most: int) -> bytes:
     """
     try:
         with path.open("rb") as stream:
-            data = stream.read(most + 1)
+            # A read takes all the memory it is allowed at once; the size of a pipe is 0, and not known.
+            size = os.fstat(stream.fileno()).st_size or most
+            data = stream.read(min(size, most) + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > most:

@@ -70,7 +70,7 @@ FAULTS: dict[str, tuple[bytes, type[DlcodecError], str]] = {
     "width 65536": (with_sides(b"\x80\x80\x04\x01"), LimitError, "65536 x 1"),
     "width 2^32 - 1": (with_sides(b"\xff\xff\xff\xff\x0f\x01"), LimitError, "4294967295 x 1"),
     "height 2^32 - 1": (with_sides(b"\x01\xff\xff\xff\xff\x0f"), LimitError, "1 x 4294967295"),
-    "too many pixels": (with_sides(b"\x80\x40\x80\x20"), LimitError, "8192 x 4096"),
+    "too many pixels": (with_sides(b"\x80\x80\x01\x80\x80\x01"), LimitError, "16384 x 16384"),
     "padded width": (with_sides(b"\x90\x00\x10"), CorruptFileError, "padded"),
     "width of 33 bits": (with_sides(b"\xff\xff\xff\xff\x1f\x01"), CorruptFileError, "32 bits"),
     "width of 6 bytes": (with_sides(b"\x80\x80\x80\x80\x80\x01\x10"), CorruptFileError, "longer than 5 bytes"),

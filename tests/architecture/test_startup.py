@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import dlcodec
 from dlcodec import errors
@@ -59,6 +60,14 @@ def test_importing_the_package_does_not_import_torch() -> None:
         (["decode", "IN", "-o", "OUT.png", "--tau", "0.5,1"], 2),
         (["decode", "IN", "-o", "OUT.png", "--steps", "51"], 2),
         (["decode", "IN", "-o", "OUT.png", "--device", "tpu"], 2),
+        (["decode", "IN", "-o", "OUT.png", "--crop", "0,0,71,1"], 2),
+        (["decode", "IN", "-o", "OUT.png", "--crop", "0,0,7"], 2),
+        (["decode", "IN", "-o", "OUT.png", "--scale", "1/3"], 2),
+        (["decode", "IN", "-o", "OUT.png", "--max-pixels", "3499"], 6),
+        (["decode", "IN", "-o", "OUT.png", "--max-memory", "0.2"], 6),
+        (["encode", "IMAGE", "-o", "OUT.dlc", "--max-pixels", "3499"], 6),
+        (["encode", "IMAGE", "-o", "OUT.dlc", "--max-memory", "0.2"], 6),
+        (["info", "IN", "--max-pixels", "3499"], 6),
         (["decode", "absent", "-o", "OUT.png"], 3),
         (["decode", "GARBAGE", "-o", "OUT.png"], 4),
         (["encode", "GARBAGE", "-o", "OUT.dlc"], 3),
@@ -86,8 +95,9 @@ def test_what_needs_no_network_does_not_import_torch(
 ) -> None:
     (tmp_path / "garbage").write_bytes(b"garbage " * 20)
     (tmp_path / "a.png").mkdir()
-    names = {"IN": file, "IN.png": tmp_path / "a.png", "GARBAGE": tmp_path / "garbage"}
-    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.gif", "OUT.html")}
+    Image.new("RGB", (70, 50)).save(tmp_path / "image.png")
+    names = {"IN": file, "IMAGE": tmp_path / "image.png", "IN.png": tmp_path / "a.png", "GARBAGE": tmp_path / "garbage"}
+    names |= {name: tmp_path / name for name in ("OUT.png", "OUT.dlc", "OUT.gif", "OUT.jpg", "OUT.html")}
     before = sorted(tmp_path.rglob("*"))
     assert _run(*(str(names.get(word, word)) for word in arguments)) == (code, False)
     assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,170 @@
+"""Pictures that run by tiles, crops, smaller copies, and the bounds of pixels and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dlcodec
+from dlcodec import memory
+from dlcodec.arguments import Crop
+from dlcodec.errors import LimitError, UsageError
+from dlcodec.image import load, png_bytes, reduce
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.pipeline import decode_image, decode_images, encode_image
+from tests.conftest import RGB
+
+TAUS = (1.0, 0.4, 0.0)
+SIZES = [(1, 130), (130, 1), (63, 65), (129, 250), (300, 511)]
+SMALL_TILES = 3 * 2**20
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little memory for a tile that every picture is cut."""
+    monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
+
+
+def peak(a: RGB, b: RGB) -> int:
+    assert a.shape == b.shape
+    return int(np.abs(a.astype(int) - b).max())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_decoded_by_tiles_is_the_picture(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    data = encode_image(photo[: size[0], : size[1]])
+    whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
+    monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
+    for a, b in zip(decode_images(data, TAUS, "cpu", precision="fp32"), whole, strict=True):
+        assert peak(a, b) <= 1
+        assert (a != b).mean() <= 0.001
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_encoded_by_tiles_decodes_to_the_picture(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    rgb = photo[: size[0], : size[1]]
+    whole = encode_image(rgb)
+    monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
+    tiled = encode_image(rgb)
+    assert abs(len(tiled) - len(whole)) <= 8
+    difference = decode_image(tiled, 1.0, "cpu").astype(int) - decode_image(whole, 1.0, "cpu")
+    assert np.square(difference).mean() < 0.1  # one symbol more or less, where rounding is a tie
+
+
+CROPS = [Crop(0, 0, 511, 300), Crop(0, 0, 1, 1), Crop(510, 299, 1, 1), Crop(37, 111, 90, 33), Crop(250, 0, 5, 300)]
+
+
+@pytest.mark.parametrize("crop", CROPS, ids=str)
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_crop_is_the_crop_of_the_picture(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, crop: Crop, tiled: bool
+) -> None:
+    data = encode_image(photo[:300, :511])
+    whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
+    if tiled:
+        monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
+    for a, b in zip(decode_images(data, TAUS, "cpu", precision="fp32", crop=crop), whole, strict=True):
+        assert peak(a, b[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]) <= 1
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.0])
+def test_a_crop_far_inside_a_long_picture_is_cut_before_fusion_and_synthesis(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, tau: float
+) -> None:
+    from dlcodec.codecs.mean_scale import MeanScaleCodec
+
+    strip = np.tile(photo[:64], (1, 5, 1))
+    data = encode_image(strip)
+    whole = decode_image(data, tau, "cpu", precision="fp32")
+    widths, real = [], MeanScaleCodec.synthesise
+
+    def synthesise(self: MeanScaleCodec, y_hat, *more):  # type: ignore[no-untyped-def]
+        widths.append(y_hat.shape[3])
+        return real(self, y_hat, *more)
+
+    monkeypatch.setattr(MeanScaleCodec, "synthesise", synthesise)
+    part = decode_image(data, tau, "cpu", precision="fp32", crop=Crop(1600, 10, 64, 40))
+    assert peak(part, whole[10:50, 1600:1664]) <= 1
+    assert widths == [4 + 2 * 2]
+
+
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 0, 5), (0, 0, 71, 5), (-1, 0, 5, 5), (66, 0, 5, 5), (0, 50, 1, 1), (0, 0, 5, -5)]
+)
+def test_a_crop_outside_the_picture_is_refused(tiny_file: bytes, crop: tuple[int, int, int, int]) -> None:
+    with pytest.raises(UsageError, match="not inside 70 x 50"):
+        dlcodec.decode(tiny_file, crop=crop)
+
+
+def test_the_public_function_crops(tiny_file: bytes) -> None:
+    whole, part = dlcodec.decode(tiny_file, tau=1), dlcodec.decode(tiny_file, tau=1, crop=(10, 20, 30, 25))
+    assert peak(np.asarray(part), np.asarray(whole.crop((10, 20, 40, 45)))) <= 1
+
+
+def test_a_smaller_picture_is_the_mean_of_its_pixels() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (13, 9, 3), dtype=np.uint8)
+    small = reduce(rgb, 4)
+    assert small.shape == (4, 3, 3)
+    for row in range(4):
+        for column in range(3):
+            mean = rgb[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1, 3).mean(0)
+            assert np.abs(small[row, column] - mean).max() <= 1
+    assert reduce(rgb, 1) is rgb
+
+
+def test_limits_are_raised_and_lowered(tiny: Path, tiny_file: bytes, photo: RGB) -> None:
+    with pytest.raises(LimitError, match="70 x 50"):
+        dlcodec.decode(tiny_file, max_pixels=3499)
+    with pytest.raises(LimitError, match="GiB"):
+        dlcodec.decode(tiny_file, max_memory=0.5)
+    with pytest.raises(LimitError, match="8 x 8"):
+        dlcodec.encode(photo[:8, :8].copy(), max_pixels=63)
+    assert dlcodec.decode(tiny_file, max_pixels=3500, max_memory=1.5).size == (70, 50)
+    raised = DEFAULT_LIMITS.allow(2**30, None)
+    raised.check_size(2**15, 2**15)
+    assert raised.file_bytes == 2**32
+    assert DEFAULT_LIMITS.allow(None, None) == DEFAULT_LIMITS
+    for pixels, gibibytes in ((0, None), (-1, None), (2**33, None), (None, 0.0), (None, -1.0), (None, float("nan"))):
+        with pytest.raises(UsageError):
+            DEFAULT_LIMITS.allow(pixels, gibibytes)
+
+
+def test_pillows_own_bound_is_moved_only_while_a_picture_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    (tmp_path / "a.png").write_bytes(png_bytes(np.zeros((30, 30, 3), np.uint8)))
+    assert load(tmp_path / "a.png", DEFAULT_LIMITS).shape == (30, 30, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", "dlcodec", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return result.returncode, result.stderr
+
+
+def test_the_command_line_crops_and_scales(tmp_path: Path, tiny_file: bytes) -> None:
+    (tmp_path / "a.dlc").write_bytes(tiny_file)
+    whole = np.asarray(dlcodec.decode(tiny_file, tau=1))
+    assert run("decode", tmp_path / "a.dlc", "-o", tmp_path / "a.png", "--tau", "1", "--scale", "1/4")[0] == 0
+    assert peak(load(tmp_path / "a.png", DEFAULT_LIMITS), reduce(whole, 4)) <= 2
+    options = ("--tau", "1", "--crop", "3,4,50,40", "--scale", "1/2", "--max-memory", "2")
+    assert run("decode", tmp_path / "a.dlc", "-o", tmp_path / "b.png", *options)[0] == 0
+    assert peak(load(tmp_path / "b.png", DEFAULT_LIMITS), reduce(whole[4:44, 3:53].copy(), 2)) <= 2
+
+
+def test_the_command_line_raises_its_limit(tmp_path: Path, tiny_file: bytes) -> None:
+    (tmp_path / "a.dlc").write_bytes(tiny_file)
+    code, line = run("info", tmp_path / "a.dlc", "--max-pixels", "100")
+    assert (code, "--max-pixels" in line) == (6, True)
+    assert run("info", tmp_path / "a.dlc", "--max-pixels", "3500")[0] == 0

@@ -1,0 +1,173 @@
+"""Tiles give what the whole gives: for plain operations, for every network, at every size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dlcodec.checkpoint import read_metadata
+from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.entropy import exact
+from dlcodec.errors import LimitError
+from dlcodec.fusion.denoiser import Denoiser
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.memory import BASE, DECODE, DEFAULT_WORK, choose_tile, work_memory
+from dlcodec.pipeline import load_codec
+from dlcodec.tiles import run_by_tiles, spans
+from tests.conftest import RGB, ROOT
+from tests.tiny import make_denoiser
+
+SIZES = [(1, 1), (3, 50), (17, 16), (33, 40), (1, 130), (64, 23)]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("align", [1, 4, 8])
+@pytest.mark.parametrize("tile", [4, 8, 24, 1000])
+@pytest.mark.parametrize("length", [*range(1, 40), 130])
+def test_tiles_cover_an_axis_once_on_their_grid(length: int, tile: int, align: int) -> None:
+    cut = list(spans(length, tile, 3, align))
+    assert [span.start for span in cut] == [0, *(span.stop for span in cut[:-1])]
+    assert cut[-1].stop == length
+    for span in cut:
+        assert span.start % align == 0
+        assert 0 < span.stop - span.start <= max(tile, align)
+        assert (span.first, span.last) == (max(0, span.start - 3), min(length, span.stop + 3))
+
+
+def integers(*shape: int) -> Tensor:
+    return torch.randint(-9, 9, shape, generator=torch.Generator().manual_seed(shape[-1])).float()
+
+
+def same(x: Tensor) -> Tensor:
+    return F.conv2d(x, integers(4, 3, 5, 5), padding=2)
+
+
+def doubled(x: Tensor) -> Tensor:
+    return F.conv_transpose2d(x, integers(3, 4, 5, 5), stride=2, padding=2, output_padding=1)
+
+
+def halved(x: Tensor) -> Tensor:
+    return F.conv2d(x, integers(4, 3, 5, 5), stride=2, padding=2)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tile", [2, 8, 14])
+@pytest.mark.parametrize(
+    ("function", "halo", "align", "ratio"), [(same, 2, 1, 1), (doubled, 1, 1, 2), (halved, 2, 2, 0.5)]
+)
+def test_sums_of_integers_are_equal(
+    function: Callable[[Tensor], Tensor], halo: int, align: int, ratio: float, size: tuple[int, int], tile: int
+) -> None:
+    x = integers(2, 3, *(side + side % align for side in size))
+    tiled = run_by_tiles(function, (x,), tile=tile, halo=halo, align=align, ratio=ratio)
+    assert torch.equal(tiled, function(x))
+
+
+def test_a_halo_that_is_too_small_shows() -> None:
+    x = integers(1, 3, 40, 40)
+    assert not torch.equal(run_by_tiles(same, (x,), tile=8, halo=1), same(x))
+
+
+@pytest.fixture(params=["tiny", "shipped"])
+def codec(request: pytest.FixtureRequest, tiny: Path) -> MeanScaleCodec:
+    path = tiny if request.param == "tiny" else ROOT / "weights" / "mean-scale" / "base.safetensors"
+    loaded = load_codec(read_metadata(path), CPU)
+    assert isinstance(loaded, MeanScaleCodec)
+    return loaded
+
+
+def random_latent(codec: MeanScaleCodec, height: int, width: int) -> Tensor:
+    channels = codec._params.M
+    return torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(height * 200 + width))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 23), (1, 40), (17, 9), (24, 24)])
+def test_the_synthesis_is_the_same_in_tiles(codec: MeanScaleCodec, size: tuple[int, int]) -> None:
+    y = random_latent(codec, *size)
+    whole = codec.synthesise(y)
+    tiled = run_by_tiles(codec.synthesise, (y,), tile=8, halo=codec.synthesis_halo, ratio=codec.latent_stride)
+    short = run_by_tiles(codec.synthesise, (y,), tile=8, halo=codec.synthesis_halo - 1, ratio=codec.latent_stride)
+    assert tiled.shape == whole.shape
+    scale = whole.abs().max()
+    assert (tiled - whole).abs().max() <= 4e-6 * scale
+    if max(size) > 8:
+        assert (short - whole).abs().max() > 1e-4 * scale
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (5, 3)])
+def test_the_analysis_is_the_same_in_tiles(codec: MeanScaleCodec, photo: RGB, size: tuple[int, int]) -> None:
+    x = torch.from_numpy(photo[: 64 * size[0], : 64 * size[1]].copy()).permute(2, 0, 1)[None]
+    whole, tiled = codec.analyse(x.float() / 255, 300), codec.analyse(x, 300, tile=4)
+    assert np.abs(tiled.y - whole.y).max() <= 1e-5 * max(1, np.abs(whole.y).max())
+    assert (tiled.z_symbols != whole.z_symbols).mean() < 0.001
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (7, 4)])
+def test_the_hyper_synthesis_is_bit_equal_in_tiles(
+    codec: MeanScaleCodec, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    symbols = np.random.default_rng(0).integers(-5, 6, (codec._params.N, *size), dtype=np.int32)
+    whole = codec.hyper_synthesis(symbols, 300)
+    for tile in (1, 3):
+        monkeypatch.setattr(exact, "_TILE", tile)
+        for a, b in zip(codec.hyper_synthesis(symbols, 300), whole, strict=True):
+            assert a.dtype == np.int32
+            assert np.array_equal(a, b)
+    monkeypatch.setattr(exact, "_HALO", 1)
+    if max(size) > 3:
+        assert not np.array_equal(codec.hyper_synthesis(symbols, 300)[0], whole[0])
+
+
+def denoised(net: Denoiser, y_t: Tensor, y_hat: Tensor, tile: int | None) -> Tensor:
+    one = torch.ones(1)
+    with torch.inference_mode():
+        return net(y_t, y_hat, net.condition(y_hat, one * 0.3, tile), one * 0.5, one * 0.3, tile)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 40), (23, 17), (1, 50), (32, 32)])
+@pytest.mark.parametrize("tile", [8, 16])
+def test_the_denoiser_is_the_same_in_tiles(size: tuple[int, int], tile: int) -> None:
+    net, (y_t, y_hat) = make_denoiser(), torch.randn(2, 1, 12, *size, generator=torch.Generator().manual_seed(1))
+    whole = denoised(net, y_t, y_hat, None)
+    assert (denoised(net, y_t, y_hat, tile) - whole).abs().max() <= 2e-5 * whole.abs().max()
+
+
+def test_the_denoiser_sees_as_far_as_it_says() -> None:
+    net, reach = make_denoiser(), make_denoiser().reach()
+    assert reach == 32  # two units: 1, 8 + 4, 16 + 4, 24 + 4, + 1, to whole windows
+    y_t, y_hat = torch.randn(2, 1, 12, 8, 128, generator=torch.Generator().manual_seed(1))
+    far, near = y_hat.clone(), y_hat.clone()
+    far[..., 64 + 8 + reach :] += 1
+    near[..., 64 + 8 :] += 1
+    whole = denoised(net, y_t, y_hat, None)[..., 64:72]
+    assert torch.equal(denoised(net, y_t, far, None)[..., 64:72], whole)
+    assert not torch.equal(denoised(net, y_t, near, None)[..., 64:72], whole)
+
+
+def test_the_default_takes_small_pictures_whole_and_cuts_large_ones() -> None:
+    need = MeanScaleCodec.bytes_per_latent
+    work = work_memory(DEFAULT_LIMITS, 768 * 512, DECODE)
+    assert work == DEFAULT_WORK
+    assert choose_tile(48, 32, need, work=work, halo=2, grid=4) is None
+    tile = choose_tile(240, 135, need, work=work, halo=2, grid=4)
+    assert tile is not None
+    assert (tile + 4) ** 2 * need <= work < (tile + 8 + 4) ** 2 * need
+    assert tile % 4 == 0
+
+
+def test_a_bound_leaves_the_rest_for_tiles_or_refuses() -> None:
+    pixels = 10**8
+    limits = DEFAULT_LIMITS.allow(None, 6.0)
+    assert work_memory(limits, pixels, DECODE) == 6 * 2**30 - BASE - pixels * DECODE
+    with pytest.raises(LimitError, match=r"100\.0 megapixels need about 3\.\d\d GiB"):
+        work_memory(DEFAULT_LIMITS.allow(None, 2.0), pixels, DECODE)
+
+
+def test_a_tile_is_at_least_one_step_of_the_grid() -> None:
+    assert choose_tile(100, 100, 10**6, work=1, halo=2, grid=8) == 8
