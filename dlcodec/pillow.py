@@ -24,9 +24,11 @@ from PIL import Image, ImageFile
 import dlcodec
 from dlcodec.arguments import check_sampling, check_tau
 from dlcodec.checkpoint import DEFAULT_FAMILY, find
-from dlcodec.container import MAGIC
+from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import DlcodecError, LimitError, UsageError
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import pillow_info
+from dlcodec.sections import unpack_extras
 
 __all__ = ["EXTENSION", "FORMAT", "MIME_TYPE", "DlcImageFile"]
 
@@ -77,8 +79,8 @@ def _check_tau(tau: float | None) -> None:
 class DlcImageFile(ImageFile.ImageFile):
     """A .dlc file as Pillow opens it: decoded when its pixels are first needed.
 
-    ``info`` holds ``level`` (0 to 7), ``tau_hint`` (where the file has one) and ``model`` (hex digits) from the start;
-    after ``load()`` also what ``dlcodec.decode`` puts into the ``info`` of its picture.
+    ``info`` holds ``level`` (0 to 7) and ``model`` (hex digits), and where the file has them ``tau_hint``,
+    ``icc_profile``, ``exif`` and ``xmp``.
     """
 
     format = FORMAT
@@ -104,11 +106,13 @@ class DlcImageFile(ImageFile.ImageFile):
             if len(data) > DEFAULT_LIMITS.file_bytes:
                 raise LimitError(f"the file is larger than the limit of {DEFAULT_LIMITS.file_bytes} bytes")
             info = dlcodec.read_info(data)
-        self._mode = ("L" if info.grey else "RGB") + ("A" if info.alpha else "")
+            extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
+        self._mode = ("L" if extras.grey else "RGB") + ("" if extras.alpha is None else "A")
         self._size = info.width, info.height
         self.info = {"level": info.level, "model": info.model_digest}
         if info.tau_hint is not None:
             self.info["tau_hint"] = info.tau_hint
+        self.info.update(pillow_info(extras))
         self._data, self._pending = data, True
 
     def _decode_anew(self) -> None:

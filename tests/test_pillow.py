@@ -278,3 +278,18 @@ def test_threads_decode_side_by_side(path: Path, tiny_file: bytes) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(decode, taus))
     assert found == [dlcodec.decode(tiny_file, tau=tau).tobytes() for tau in taus]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_mode_and_metadata_are_known_before_decoding(tiny: Path, photo: RGB, mode: str) -> None:
+    picture = Image.fromarray(photo[100:150, 200:270]).convert(mode)
+    if mode != "L":
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    opened = open_bytes(saved(picture, exif=exif, xmp=b"<x/>"))
+    assert (opened.mode, opened.getexif()[0x010F]) == (mode, "camera")
+    before = dict(opened.info)
+    opened.load()
+    assert (opened.mode, opened.info) == (mode, before)
+    assert next(dlcodec.decode_taus(saved(picture), [1])).mode == mode

@@ -46,7 +46,7 @@ ARROWS = {
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline", "sheet"},
-    "pillow": {"arguments", "checkpoint", "container", "errors", "limits"},
+    "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
