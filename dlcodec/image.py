@@ -24,6 +24,7 @@ from dlcodec.limits import Limits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 RGB = npt.NDArray[np.uint8]
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 def load(path: Path, limits: Limits) -> RGB:
@@ -31,7 +32,11 @@ def load(path: Path, limits: Limits) -> RGB:
 
     Raises InputError when it is unreadable or has content that would be lost, LimitError when it is too large.
     """
-    data = read_bounded(path, limits.file_bytes)
+    return parse(read_bounded(path, limits.file_bytes), str(path), limits)
+
+
+def parse(data: bytes, path: str, limits: Limits) -> RGB:
+    """The bytes of an image file as (H, W, 3) uint8 sRGB; ``path`` is its name in messages. Raises as ``load``."""
     if not data:
         raise InputError(f"{path} is empty")
     try:
@@ -52,6 +57,35 @@ def load(path: Path, limits: Limits) -> RGB:
         if isinstance(error, UnidentifiedImageError):
             reason = "it is not in a known image format"
         raise InputError(f"cannot read {path} as an image: {reason}") from error
+
+
+def read_size(path: Path, limits: Limits) -> tuple[int, int]:
+    """Width and height of the picture that ``load`` would give, without decoding it; raises InputError, LimitError."""
+    try:
+        with (
+            warnings.catch_warnings(),
+            Image.open(io.BytesIO(read_bounded(path, limits.file_bytes)), formats=FORMATS) as image,
+        ):
+            width, height = image.size
+            return (height, width) if image.getexif().get(0x0112) in (5, 6, 7, 8) else (width, height)
+    except DlcodecError:
+        raise
+    except Exception as error:  # as in parse
+        raise InputError(f"cannot read {path} as an image: {error}") from error
+
+
+def read_png_size(path: Path, limits: Limits) -> tuple[int, int]:
+    """Width and height of a PNG file whose checksums are all right and that has its end; raises InputError."""
+    data = read_bounded(path, limits.file_bytes)
+    if not data.endswith(_PNG_END):
+        raise InputError(f"{path} is not a whole PNG file: it lacks its end")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            size = image.size
+            image.verify()
+    except Exception as error:  # as in parse
+        raise InputError(f"{path} is not a whole PNG file: {error}") from error
+    return size
 
 
 def to_rgb(image: Image.Image) -> RGB:

@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
 from dlcodec.cli.options import Device, DeviceName, Force, PrecisionName, count_steps, parse_taus, short
-from dlcodec.console import say
+from dlcodec.console import on_terminal, say, stage
 from dlcodec.errors import UsageError
+
+if TYPE_CHECKING:
+    from dlcodec.batch.plan import Job
+    from dlcodec.batch.run import Finished
+    from dlcodec.container import Header
+    from dlcodec.image import RGB
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture that was written or found complete; ``bytes`` of its file."""
+
+    output: str
+    bytes: int
+    width: int
+    height: int
+    tau: float
+    skipped: bool
+
+    def describe(self) -> str:
+        """One line for a person."""
+        return f"{self.output}: {self.width} x {self.height} pixels, tau {short(self.tau)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How one file is decoded; see ``pipeline.decode_images``."""
+
+    steps: int | None
+    seed: int
+    precision: PrecisionName
+    device: DeviceName
+    counts_steps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that was read and found sound, and what is to become of it: one output a tau."""
+
+    data: bytes
+    header: Header
+    taus: tuple[float, ...]
+    outputs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    pixels: RGB
+    tau: float
+    output: Path
 
 
 def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
-    if pattern.suffix.lower() != ".png":
+    if pattern.suffix.lower() != ".png" and str(pattern) != "-":
         raise UsageError(f"the output must be a .png file, not {pattern.name}")
     outputs = [Path(str(pattern).replace("{tau}", short(tau))) for tau in taus]
     if len(set(outputs)) < len(outputs):
@@ -21,11 +74,57 @@ def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
     return outputs
 
 
+def _found(job: Job, header: Header, taus: list[float], outputs: list[Path]) -> tuple[Decoded, ...]:
+    """What is told of outputs that are complete already; nothing unless all are."""
+    from dlcodec.batch.resume import complete_decoding
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    width, height = header.width, header.height
+    if not complete_decoding(job.source, outputs, (width, height), DEFAULT_LIMITS):
+        return ()
+    pairs = zip(outputs, taus, strict=True)
+    return tuple(Decoded(str(path), path.stat().st_size, width, height, tau, True) for path, tau in pairs)
+
+
+def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
+    """One picture a tau, (H, W, 3) uint8 sRGB, of the bytes of one .dlc file."""
+    from dlcodec import checkpoint
+
+    base = checkpoint.find(header.family, header.model_digest)
+    fused = sum(value != 1 for value in taus)
+    total = fused * (options.steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
+    from dlcodec.pipeline import decode_images
+
+    return decode_images(
+        data,
+        taus,
+        options.device.value,
+        steps=options.steps,
+        seed=options.seed,
+        precision=options.precision.value,
+        after_step=count_steps(total) if options.counts_steps else None,
+    )
+
+
 def decode(
-    source: Annotated[Path, typer.Argument(metavar="IN.dlc", help="The file to decompress.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.png", help="The PNG file to write; {tau} stands for tau.")
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN.dlc",
+            help=".dlc files, folders with -r, quoted patterns, @LIST with one path a line, or - for standard input.",
+        ),
     ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.png",
+            help="The PNG file to write for one input; {tau} stands for tau; - is stdout.",
+        ),
+    ] = None,
+    out_dir: OutDir = None,
+    recursive: Recursive = False,
     tau: Annotated[
         str | None,
         typer.Option(
@@ -43,42 +142,70 @@ def decode(
     ] = PrecisionName.auto,
     device: Device = DeviceName.auto,
     force: Force = False,
+    resume: Resume = False,
+    jobs: Jobs = 2,
+    as_json: AsJson = False,
 ) -> None:
-    """Decompress a .dlc file into PNG images, between fidelity (tau 1) and realism (tau 0)."""
+    """Decompress .dlc files into PNG images, between fidelity (tau 1) and realism (tau 0)."""
     from dlcodec import container
     from dlcodec.arguments import check_sampling
-    from dlcodec.files import read_bounded, refuse_existing, write_atomically
+    from dlcodec.batch.plan import plan
+    from dlcodec.batch.run import Finished, run
+    from dlcodec.files import make_folder
     from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.streams import read_input, refuse_output, write_output
 
     taus = None if tau is None else parse_taus(tau)
     check_sampling(steps, seed)
-    if taus is not None:
-        for path in _name_outputs(output, taus):
-            refuse_existing(path, force=force)
-    data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
-    header = container.unpack(data, DEFAULT_LIMITS).header
-    if taus is None:
-        taus = [header.default_tau]
-    outputs = _name_outputs(output, taus)
-    for path in outputs:
-        refuse_existing(path, force=force)
-    from dlcodec import checkpoint
+    check_streams(inputs, output, as_json=as_json, resume=resume)
+    endings = [".png"] if taus is None or len(taus) == 1 else [f"-{short(value)}.png" for value in taus]
+    if output is not None:
+        _name_outputs(Path(output), taus or [0.0])
+    elif len(set(endings)) < len(endings):
+        raise UsageError(f"a tau is there twice in {tau}")
+    with stage("plan"):
+        planned = plan(
+            inputs,
+            frozenset({".dlc"}),
+            lambda stem: [stem + ending for ending in endings],
+            output=output,
+            out_dir=out_dir,
+            recursive=recursive,
+            note=say,
+        )
+    options = DecodeOptions(steps, seed, precision, device, counts_steps=len(planned) == 1 and on_terminal())
 
-    base = checkpoint.find(header.family, header.model_digest)
-    fused = sum(value != 1 for value in taus)
-    total = fused * (steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
-    from dlcodec.image import png_bytes
-    from dlcodec.pipeline import decode_images
+    def name_outputs(job: Job, values: list[float]) -> list[Path]:
+        return _name_outputs(job.outputs[0], values) if out_dir is None else list(job.outputs)
 
-    images = decode_images(
-        data,
-        taus,
-        device.value,
-        steps=steps,
-        seed=seed,
-        precision=precision.value,
-        after_step=count_steps(total),
-    )
-    for path, value, pixels in zip(outputs, taus, images, strict=True):
-        write_atomically(path, png_bytes(pixels))
-        say(f"{path}: {header.width} x {header.height} pixels, tau {short(value)}")
+    def read(job: Job) -> _File | Finished[Decoded]:
+        if taus is not None and not resume:  # what cannot be written needs no reading
+            for path in name_outputs(job, taus):
+                refuse_output(path, force=force)
+        data = read_input(job.source, DEFAULT_LIMITS.file_bytes)
+        header = container.unpack(data, DEFAULT_LIMITS).header
+        values = [header.default_tau] if taus is None else taus
+        outputs = name_outputs(job, values)
+        if resume and (there := _found(job, header, values, outputs)):
+            return Finished(there)
+        for path in outputs:
+            refuse_output(path, force=force)
+        return _File(data, header, tuple(values), tuple(outputs))
+
+    def work(job: Job, file: _File) -> Iterator[_Picture]:
+        pictures = decode_one(file.data, file.header, file.taus, options)
+        for pixels, value, path in zip(pictures, file.taus, file.outputs, strict=True):
+            yield _Picture(pixels, value, path)
+
+    def write(job: Job, picture: _Picture) -> Decoded:
+        from dlcodec.image import png_bytes
+
+        if out_dir is not None:
+            make_folder(picture.output.parent)
+        data = png_bytes(picture.pixels)
+        write_output(picture.output, data)
+        height, width = picture.pixels.shape[:2]
+        return Decoded(str(picture.output), len(data), width, height, picture.tau, False)
+
+    outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)
+    report(outcomes, len(planned), as_json=as_json)

@@ -27,6 +27,9 @@ ARROWS = {
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "errors", "limits"},
     "pipeline": {"arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"},
+    "streams": {"errors", "files"},
+    "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
+    "models": {"checkpoint", "errors"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
