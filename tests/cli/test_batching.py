@@ -123,10 +123,6 @@ def test_a_bug_in_one_file_is_a_failure_of_that_file(here: Path, run: Run, monke
 
 
 def test_two_inputs_on_one_output_are_refused_before_anything_is_written(here: Path, run: Run) -> None:
-    result = run(
-        "encode", "in/a.png", "in/b.png", "in/sub/../b.png", "in/sub/c.png", "./in/sub/c.png", "--out-dir", "."
-    )
-    assert result.code == 0
     Image.open("in/a.png").save("in/a.bmp")
     refused = run("encode", "-r", "in", "--out-dir", "dlc")
     assert (refused.code, refused.err.count("\n"), refused.out) == (8, 1, "")
