@@ -29,6 +29,7 @@ SECTION_NAMES = {
 """What each known type of section is called; a file has at most one of each."""
 _ANCILLARY = 0x80
 _CRITICAL_FLAGS = 0xF0
+LEVEL_STEPS = 256
 TAU_STEPS = 254
 _NO_TAU_HINT = 0xFF
 _MOST_SECTIONS = 64
@@ -54,6 +55,11 @@ class Header:
     tau_hint: int | None
     model_digest: bytes
     latent_digest: int
+
+    @property
+    def rate_level(self) -> float:
+        """The level as users name it: real, from 0."""
+        return self.level / LEVEL_STEPS
 
     @property
     def default_tau(self) -> float:

@@ -25,6 +25,7 @@ from dlcodec.sections import MOST_METADATA
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 Warn = Callable[[str], None]
+_PNG_END = b"IEND\xaeB`\x82"
 
 
 def _ignore(_: str) -> None:
@@ -120,6 +121,39 @@ def take_picture(
     if len(data) > limits.file_bytes:
         raise LimitError(f"the image is larger than the limit of {limits.file_bytes} bytes")
     return read_picture(data, "the image", limits, strip=strip, warn=warn)
+
+
+def read_size(path: Path, limits: Limits) -> tuple[int, int]:
+    """Width and height that ``load_picture`` would give, without decoding the pixels; raises InputError, LimitError."""
+    try:
+        with (
+            warnings.catch_warnings(),
+            Image.open(io.BytesIO(read_bounded(path, limits.file_bytes)), formats=FORMATS) as image,
+        ):
+            width, height = image.size
+            return (height, width) if image.getexif().get(0x0112) in (5, 6, 7, 8) else (width, height)
+    except DlcodecError:
+        raise
+    except Exception as error:  # as in _our_errors
+        raise InputError(f"cannot read {path} as an image: {error}") from error
+
+
+def read_whole_size(path: Path, limits: Limits) -> tuple[int, int]:
+    """Width and height of an image file that is whole: a PNG with its end and right checksums, others that decode.
+
+    Raises InputError, LimitError.
+    """
+    data = read_bounded(path, limits.file_bytes)
+    with _our_errors(str(path)), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        limits.check_size(*image.size)
+        size = image.size
+        if image.format != "PNG":
+            image.load()
+        elif not data.endswith(_PNG_END):
+            raise InputError(f"{path} is not a whole PNG file: it lacks its end")
+        else:
+            image.verify()
+    return size
 
 
 def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore) -> Picture:

@@ -51,6 +51,13 @@ class Picture:
         return Picture(rgb, replace(self.extras, alpha=alpha))
 
 
+def pillow_info(extras: Extras) -> dict[str, bytes]:
+    """``icc_profile``, ``exif`` and ``xmp`` as Pillow has them in ``info``, where they are there."""
+    exif = None if extras.exif is None else EXIF_PREFIX + extras.exif
+    info = {"icc_profile": extras.icc, "exif": exif, "xmp": extras.xmp}
+    return {key: value for key, value in info.items() if value is not None}
+
+
 def to_pillow(picture: Picture) -> Image.Image:
     """The picture as a Pillow image of mode L, LA, RGB or RGBA.
 
@@ -62,7 +69,5 @@ def to_pillow(picture: Picture) -> Image.Image:
         image = image.convert("L")
     if extras.alpha is not None:
         image.putalpha(Image.fromarray(extras.alpha))
-    exif = None if extras.exif is None else EXIF_PREFIX + extras.exif
-    info = {"icc_profile": extras.icc, "exif": exif, "xmp": extras.xmp}
-    image.info = {key: value for key, value in info.items() if value is not None}
+    image.info.update(pillow_info(extras))
     return image

@@ -13,16 +13,16 @@ from dlcodec.cli.comparing import compare
 from dlcodec.cli.decoding import decode
 from dlcodec.cli.describing import info
 from dlcodec.cli.encoding import encode
+from dlcodec.cli.models import models
 from dlcodec.cli.showing import demo, evaluate, explore
-from dlcodec.console import complain
-from dlcodec.errors import DlcodecError
+from dlcodec.console import Volume, complain, volume
+from dlcodec.errors import DlcodecError, UsageError
 
 app = typer.Typer(
     name="dlcodec",
     help="A neural image codec. Exit codes: 0 ok, 1 bug, 2 usage, 3 input, 4 corrupt, 5 unsupported, 6 over a limit, "
     "7 weights, 8 output, 9 latent mismatch, 130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -40,8 +40,12 @@ def _global_options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Errors only: no notes, no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also stages and their seconds, on stderr.")] = False,
 ) -> None:
-    pass
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other")
+    volume.set(Volume.quiet if quiet else Volume.verbose if verbose else Volume.normal)
 
 
 for _command in (encode, decode, info, compare, demo, explore):
@@ -51,6 +55,7 @@ app.command(
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )(evaluate)
+app.add_typer(models, name="models")
 
 
 def main() -> None:

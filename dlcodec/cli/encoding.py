@@ -2,20 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
 from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels
-from dlcodec.console import complain, say
+from dlcodec.console import complain, say, stage
+
+if TYPE_CHECKING:
+    from dlcodec.batch.plan import Job
+    from dlcodec.batch.run import Finished
+    from dlcodec.container import Header
+    from dlcodec.limits import Limits
+    from dlcodec.picture import Picture
+    from dlcodec.targets import Target
+
+SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".mpo", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
+    )
+)
+"""Of the images that are taken from folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A .dlc file that was written or found complete; ``bytes`` and ``bpp``, bits a pixel, of the whole file."""
+
+    output: str
+    bytes: int
+    width: int
+    height: int
+    bpp: float
+    level: float
+    skipped: bool
+
+    def describe(self) -> str:
+        """One line for a person."""
+        size = f"{self.bytes} bytes, {self.bpp:.3f} bpp"
+        return f"{self.output}: {self.width} x {self.height} pixels, {size}, level {self.level:.6g}"
+
+
+def _encoded(output: Path, size: int, header: Header, *, skipped: bool) -> Encoded:
+    width, height = header.width, header.height
+    bpp = round(8 * size / (width * height), 6)
+    return Encoded(str(output), size, width, height, bpp, header.rate_level, skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """How one picture is encoded: to a level, or to a target; see ``pipeline`` and ``targeting``."""
+
+    level: float | None
+    target: Target | None
+    strict: bool
+    tau_hint: float | None
+    device: DeviceName
+    limits: Limits
+
+
+def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], None]) -> bytes:
+    """The bytes of a .dlc file for one picture."""
+    from dlcodec.sections import pack_extras
+
+    limits = options.limits
+    sections = pack_extras(picture.extras)
+    if options.target is None:
+        from dlcodec.pipeline import encode_image
+
+        return encode_image(
+            picture.rgb, options.level, options.device.value, limits, tau_hint=options.tau_hint, sections=sections
+        )
+    from dlcodec.targeting import encode_to_target
+
+    encoded = encode_to_target(
+        picture.rgb,
+        options.target,
+        options.device.value,
+        limits,
+        tau_hint=options.tau_hint,
+        strict=options.strict,
+        sections=sections,
+    )
+    if encoded.warning:
+        warn(f"warning: {encoded.warning}")
+    return encoded.data
 
 
 def encode(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Image: PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2.")
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN",
+            help="Images (PNG, JPEG, WebP, AVIF, TIFF, BMP, PPM, GIF, JP2), folders with -r, quoted patterns, "
+            "@LIST with one path a line, or - for standard input.",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.dlc", help="The file to write.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT.dlc", help="The file to write for one input; - is stdout."),
+    ] = None,
+    out_dir: OutDir = None,
+    recursive: Recursive = False,
     level: Annotated[
         float | None,
         typer.Option(
@@ -47,44 +140,72 @@ def encode(
     ] = False,
     device: Device = DeviceName.auto,
     force: Force = False,
+    resume: Resume = False,
+    jobs: Jobs = 2,
+    as_json: AsJson = False,
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
-    """Compress an image into a .dlc file."""
+    """Compress images into .dlc files."""
     from dlcodec import checkpoint, memory
     from dlcodec.arguments import check_level, check_tau
-    from dlcodec.files import refuse_existing, write_atomically
-    from dlcodec.image import load_picture
+    from dlcodec.batch.plan import plan
+    from dlcodec.batch.resume import Wanted, complete_encoding
+    from dlcodec.batch.run import Finished, run
+    from dlcodec.container import unpack
+    from dlcodec.files import make_folder
+    from dlcodec.image import read_picture
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.sections import pack_extras
+    from dlcodec.streams import read_input, refuse_output, write_output
     from dlcodec.targets import choose_target, parse_size
 
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     size = None if target_size is None else parse_size(target_size)
     target = choose_target(level, target_bpp, size, target_psnr, strict=strict)
+    check_streams(inputs, output, as_json=as_json, resume=resume)
     if tau_hint is not None:
         check_tau(tau_hint)
-    refuse_existing(output, force=force)
+    with stage("plan"):
+        planned = plan(
+            inputs,
+            SUFFIXES,
+            lambda stem: [f"{stem}.dlc"],
+            output=output,
+            out_dir=out_dir,
+            recursive=recursive,
+            note=say,
+        )
     found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
     if level is not None:
         check_level(level, found.levels)
-    picture = load_picture(source, limits, strip=strip, warn=complain)
-    height, width = picture.rgb.shape[:2]
-    memory.work_memory(limits, width * height, memory.ENCODE)
-    sections = pack_extras(picture.extras)
-    warning, aimed = None, ""
-    if target is None:
-        from dlcodec.pipeline import encode_image
+    options = EncodeOptions(level, target, strict, tau_hint, device, limits)
+    default_level = found.config["default_level"]
+    wanted_level = None if target else default_level if level is None else level
+    wanted = Wanted(wanted_level, tau_hint, found.short_digest)
 
-        data = encode_image(picture.rgb, level, device.value, limits, tau_hint=tau_hint, sections=sections)
-    else:
-        from dlcodec.targeting import encode_to_target
+    def warn_of(job: Job) -> Callable[[str], None]:
+        return lambda text: complain(text if len(planned) == 1 or job.name in text else f"{job.name}: {text}")
 
-        encoded = encode_to_target(
-            picture.rgb, target, device.value, limits, tau_hint=tau_hint, strict=strict, sections=sections
-        )
-        data, warning, aimed = encoded.data, encoded.warning, f", level {encoded.level:.6g}"
-    write_atomically(output, data)
-    if warning:
-        complain(f"warning: {warning}")
-    say(f"{output}: {width} x {height} pixels, {len(data)} bytes, {8 * len(data) / (width * height):.3f} bpp{aimed}")
+    def read(job: Job) -> Picture | Finished[Encoded]:
+        goal = job.outputs[0]
+        if resume and (there := complete_encoding(job.source, goal, wanted, limits)):
+            return Finished((_encoded(goal, goal.stat().st_size, there, skipped=True),))
+        refuse_output(goal, force=force)
+        data = read_input(job.source, limits.file_bytes)
+        picture = read_picture(data, job.name, limits, strip=strip, warn=warn_of(job))
+        height, width = picture.rgb.shape[:2]
+        memory.work_memory(limits, width * height, memory.ENCODE)
+        return picture
+
+    def work(job: Job, picture: Picture) -> Iterator[bytes]:
+        yield encode_one(picture, options, warn_of(job))
+
+    def write(job: Job, data: bytes) -> Encoded:
+        goal = job.outputs[0]
+        if out_dir is not None:
+            make_folder(goal.parent)
+        write_output(goal, data)
+        return _encoded(goal, len(data), unpack(data, limits).header, skipped=False)
+
+    outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)
+    report(outcomes, len(planned), as_json=as_json)

@@ -47,6 +47,9 @@ ARROWS = {
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
     "demo": {"container", "errors", "files", "image", "limits", "pipeline", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
+    "streams": {"errors", "files"},
+    "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
+    "models": {"checkpoint", "errors"},
     "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),

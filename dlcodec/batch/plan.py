@@ -1,0 +1,84 @@
+"""What a command is to do: one job an input file, its outputs known before any work starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlcodec.batch.gather import Source, gather
+from dlcodec.errors import OutputError, UsageError
+from dlcodec.files import readable
+from dlcodec.streams import STREAM
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input, which may be ``STREAM``, and the files that are made of it."""
+
+    source: Path
+    outputs: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The input, for people: any bytes of its name are shown as text."""
+        return "standard input" if self.source == STREAM else readable(str(self.source))
+
+
+def plan(
+    inputs: Sequence[str],
+    suffixes: frozenset[str],
+    rename: Callable[[str], Sequence[str]],
+    *,
+    output: str | None,
+    out_dir: Path | None,
+    recursive: bool,
+    note: Callable[[str], None],
+) -> list[Job]:
+    """The jobs of a command line, in an order that depends on the inputs alone.
+
+    Either ``output`` names what is made of exactly one input (``-`` is standard output), or ``out_dir`` is the folder
+    below which the outputs lie as the inputs do below the folders that were given. ``rename`` gives the names of the
+    outputs below ``out_dir`` from the name of an input without its suffix. For the other arguments see ``gather``.
+    Raises UsageError, InputError, and OutputError where two inputs would give the same output.
+    """
+    if (output is None) == (out_dir is None):
+        raise UsageError("say where the output goes, by either -o FILE or --out-dir DIR")
+    sources = gather(inputs, suffixes, recursive=recursive, note=note)
+    if output is not None:
+        if len(sources) != 1:
+            raise UsageError(f"-o takes exactly one input, not {len(sources)}; use --out-dir")
+        target = Path(output) if output == str(STREAM) or Path(output) != STREAM else Path.cwd() / STREAM
+        return [Job(sources[0].path, (target,))]
+    assert out_dir is not None
+    jobs: dict[tuple[str, tuple[Path, ...]], Job] = {}
+    for source in sources:
+        if source.path == STREAM:
+            raise UsageError("standard input has no name to put under --out-dir; use -o, and - alone")
+        job = Job(source.path, _below(out_dir, source, suffixes, rename))
+        jobs.setdefault((os.path.abspath(job.source), job.outputs), job)  # the same input named twice is one job
+    planned = list(jobs.values())
+    _refuse_collisions(planned)
+    return planned
+
+
+def _below(
+    out_dir: Path, source: Source, suffixes: frozenset[str], rename: Callable[[str], Sequence[str]]
+) -> tuple[Path, ...]:
+    relative = source.relative
+    stem = relative.stem if relative.suffix.lower() in suffixes else relative.name
+    return tuple(out_dir / relative.parent / name for name in rename(stem))
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    sources = {os.path.abspath(job.source): job for job in jobs}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        for output in job.outputs:
+            place = os.path.abspath(output)
+            if place in sources:
+                raise OutputError(f"{output}, the output for {job.name}, is an input itself; choose another --out-dir")
+            other = taken.setdefault(place, job)
+            if other is not job:
+                raise OutputError(f"{other.name} and {job.name} would both be written to {output}; rename one")

@@ -1,0 +1,60 @@
+"""Which outputs are complete already, and are what a run would make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlcodec import container
+from dlcodec.errors import DlcodecError
+from dlcodec.files import read_bounded
+from dlcodec.image import read_size, read_whole_size
+from dlcodec.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a .dlc file must say: its level, None for any, and tau hint, None for none, before rounding; 8 bytes."""
+
+    level: float | None
+    tau_hint: float | None
+    model_digest: bytes
+
+    def fits(self, header: container.Header) -> bool:
+        """Whether an encode as wanted would give this header, the picture's part aside."""
+        hint = None if self.tau_hint is None else round(self.tau_hint * container.TAU_STEPS)
+        level = header.level if self.level is None else round(self.level * container.LEVEL_STEPS)
+        return (header.level, header.tau_hint, header.model_digest) == (level, hint, self.model_digest)
+
+
+def _not_older(output: Path, source: Path) -> bool:
+    return output.stat().st_mtime_ns >= source.stat().st_mtime_ns
+
+
+def complete_encoding(source: Path, output: Path, wanted: Wanted, limits: Limits) -> container.Header | None:
+    """The header of ``output`` if it is sound, as wanted, of the picture's size and not older; else None.
+
+    The picture's pixels are not decoded.
+    """
+    try:
+        if not output.is_file() or not _not_older(output, source):
+            return None
+        data = read_bounded(output, limits.file_bytes)
+        header = container.unpack(data, limits).header
+        if not wanted.fits(header) or (header.width, header.height) != read_size(source, limits):
+            return None
+    except (DlcodecError, OSError):
+        return None
+    return header
+
+
+def complete_decoding(source: Path, outputs: Sequence[Path], size: tuple[int, int], limits: Limits) -> bool:
+    """Whether all outputs are whole images of this width and height that are not older than the source."""
+    try:
+        return all(
+            output.is_file() and _not_older(output, source) and read_whole_size(output, limits) == size
+            for output in outputs
+        )
+    except (DlcodecError, OSError):
+        return False

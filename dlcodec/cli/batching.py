@@ -1,0 +1,158 @@
+"""Options that ``encode`` and ``decode`` share for many files, and how a run is told: bar, JSON lines, failures."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from dlcodec.console import complain, detail, on_terminal, printable, say, show
+from dlcodec.errors import DlcodecError, UsageError
+
+if TYPE_CHECKING:
+    from dlcodec.batch.plan import Job
+    from dlcodec.batch.run import Outcome
+
+OutDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--out-dir", metavar="DIR", help="Write below this folder, as the inputs lie below the folders given."
+    ),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take the files of folders, at any depth.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs", "-j", metavar="N", min=1, max=64, help="Pictures at work: 1, and N - 1 read ahead and written behind."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, one a line.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Skip outputs that are complete and match.")]
+
+
+class Written(Protocol):
+    """What is told of a picture that was written, or that was there and was skipped; a dataclass in what it prints."""
+
+    @property
+    def output(self) -> str:
+        """The file, or ``-``."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def skipped(self) -> bool:
+        """Whether ``--resume`` found it complete."""
+
+    def describe(self) -> str:
+        """One line for a person."""
+
+
+def check_streams(inputs: Sequence[str], output: str | None, *, as_json: bool, resume: bool) -> None:
+    """Raise UsageError where standard output is asked to carry two things, or a stream to be resumed."""
+    if output == "-" and as_json:
+        raise UsageError("-o - and --json would both write to standard output")
+    if resume and (output == "-" or "-" in inputs):
+        raise UsageError("--resume needs files, not standard input or output")
+
+
+def _sentence(name: str, error: Exception) -> str:
+    message = str(error) if isinstance(error, DlcodecError) else f"internal error ({type(error).__name__}: {error})"
+    return message if printable(name) in printable(message) else f"{name}: {message}"
+
+
+def exit_code(error: Exception) -> int:
+    """Of the command line, for an exception of one file."""
+    return error.exit_code if isinstance(error, DlcodecError) else 1
+
+
+def _json_lines(outcome: Outcome[Any]) -> Iterator[dict[str, Any]]:
+    from dlcodec.files import readable
+
+    source = str(outcome.job.source)
+    seconds = round(outcome.seconds, 6)
+    for result in outcome.results:
+        line = {"input": readable(source), **asdict(result), "seconds": seconds}
+        yield {**line, "output": readable(result.output)}
+    if outcome.error:
+        code = exit_code(outcome.error)
+        message = printable(_sentence(outcome.job.name, outcome.error))
+        yield {"input": readable(source), "output": None, "seconds": seconds, "error": message, "exit_code": code}
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal where there is more than one file; calls take the pixels of each file that is done."""
+    if total < 2 or not on_terminal():
+        yield lambda pixels: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, rate="")
+        pixels_done = 0
+
+        def after_file(pixels: int) -> None:
+            nonlocal pixels_done
+            pixels_done += pixels
+            done, elapsed = bar.tasks[task].completed + 1, max(bar.tasks[task].elapsed or 0, 1e-6)
+            rate = f"{done / elapsed:.1f} images/s, {3 * pixels_done / elapsed / 1e6:.1f} MB/s"
+            bar.update(task, advance=1, rate=rate)
+
+        yield after_file
+
+
+def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -> None:
+    """Follow a run to its end and tell of it; raise the error of a single file, exit with the first one's code.
+
+    Standard output has JSON lines or nothing. Of several files, failures are told at the end, one sentence each.
+    """
+    failed: list[tuple[Job, Exception]] = []
+    written = skipped = 0
+    with _progress(total) as after_file:
+        for outcome in outcomes:
+            if as_json:
+                import json
+
+                for line in _json_lines(outcome):
+                    show(json.dumps(line))
+            if outcome.error:
+                failed.append((outcome.job, outcome.error))
+            detail(
+                f"{outcome.job.name}: read {outcome.read_seconds:.3f} s, network {outcome.work_seconds:.3f} s, "
+                f"write {outcome.write_seconds:.3f} s"
+            )
+            written += sum(not result.skipped for result in outcome.results)
+            skipped += sum(result.skipped for result in outcome.results)
+            if total == 1:
+                for result in outcome.results:
+                    say(result.describe())
+            after_file(sum(result.width * result.height for result in outcome.results))
+    if total > 1:
+        say(f"{written} written, {skipped} skipped, {len(failed)} failed")
+    if failed and total == 1:
+        raise failed[0][1]
+    for job, error in failed:
+        complain(_sentence(job.name, error))
+        if "--debug" in sys.argv[1:] and sys.stderr:
+            traceback.print_exception(error)
+    if failed:
+        raise typer.Exit(exit_code(failed[0][1]))

@@ -1,0 +1,112 @@
+"""The commands ``models list``, ``models show`` and ``models verify``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlcodec.console import complain, printable, show
+from dlcodec.errors import WeightsError
+
+models = typer.Typer(help="The weights that are installed: list, show, verify.", no_args_is_help=True)
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[MODEL]...", help="Beginnings of digests, or paths of files.", show_default="all"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON array with one object a model.")]
+
+
+def _each(names: list[str] | None, describe: Callable[[Path], dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """What each model gives, and the exit code; a damaged model is told of and hides no other."""
+    from dlcodec.models import choose
+
+    given: list[dict[str, Any]] = []
+    code = 0
+    for path in list(choose(names or [])):
+        try:
+            given.append(describe(path))
+        except WeightsError as error:
+            complain(str(error))
+            code = error.exit_code
+    return given, code
+
+
+def _finish(entries: list[dict[str, Any]], code: int, *, as_json: bool, text: Callable[[dict[str, Any]], str]) -> None:
+    import json
+
+    if as_json:
+        show(json.dumps(entries, indent=2))
+    elif entries:
+        show("\n".join(map(text, entries)))
+    if code:
+        raise typer.Exit(code)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from dlcodec.files import readable
+    from dlcodec.models import describe
+
+    return {**asdict(describe(path)), "path": readable(str(path))}
+
+
+def _listed(model: dict[str, Any]) -> str:
+    if model["role"] == "base":
+        what = f"{model['levels']} levels" + (f", {model['orientation']}" if model["orientation"] else "")
+    else:
+        what = f"for base {model['base'][:16]}"
+    size = f"{model['parameters']:,} parameters, {model['file_bytes']:,} bytes"
+    return printable(f"{model['role']} {model['family']} {model['digest'][:16]}: {what}, {size}, {model['path']}")
+
+
+def _shown(model: dict[str, Any]) -> str:
+    import json
+
+    lines = []
+    for key, value in model.items():
+        if isinstance(value, dict):
+            lines += [f"{key}:", *(f"  {name:<24} {json.dumps(value[name])}" for name in sorted(value))]
+        elif value is not None:
+            text = f"{value:,}" if key in ("file_bytes", "parameters") else value
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else text
+            lines.append(f"{key.replace('_', ' '):<26} {text}")
+    return "\n".join(map(_plain, lines)) + "\n"
+
+
+def _plain(line: str) -> str:
+    """As ``printable``, with the columns kept."""
+    indent = len(line) - len(line.lstrip())
+    return " " * indent + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line[indent:])
+
+
+@models.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the base and fusion weights of all weight folders, in the order they are looked for."""
+    entries, code = _each(None, _described)
+    _finish(entries, code, as_json=as_json, text=_listed)
+
+
+@models.command("show")
+def show_models(names: Names = None, as_json: AsJson = False) -> None:
+    """Show all that weights say of themselves: rates, sizes, digests, training record, results."""
+    entries, code = _each(names, _described)
+    _finish(entries, code, as_json=as_json, text=_shown)
+
+
+@models.command("verify")
+def verify_models(names: Names = None, as_json: AsJson = False) -> None:
+    """Hold every byte of the tensors and the config against the digest; exit code 7 where one is damaged."""
+    from dlcodec.files import readable
+    from dlcodec.models import verify
+
+    def verified(path: Path) -> dict[str, Any]:
+        verify(path)
+        return {"path": readable(str(path)), "sound": True}
+
+    entries, code = _each(names, verified)
+    _finish(entries, code, as_json=as_json, text=lambda entry: printable(f"{entry['path']}: sound"))

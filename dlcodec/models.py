@@ -1,0 +1,129 @@
+"""The checkpoints that are installed: what they say of themselves, and whether they are sound. Without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+
+from dlcodec import checkpoint as checkpoints
+from dlcodec.errors import UsageError, WeightsError
+
+_NO_PARAMETERS = ("tables.", "train.")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One checkpoint, JSON-ready; ``digest`` and ``base`` are 64 hex digits, ``file_bytes`` is the size on disk.
+
+    ``parameters`` counts the entries of all tensors that decoding uses, the entropy coder's tables aside. ``levels``,
+    ``default_level``, ``lambdas`` and ``orientation`` are a base's; ``base`` and ``steps`` a fusion network's.
+    ``record`` is how it was trained and ``results`` what was measured, each None where the file says nothing.
+    """
+
+    path: str
+    role: Literal["base", "fusion"]
+    family: str
+    digest: str
+    file_bytes: int
+    tensors: int
+    parameters: int
+    levels: int | None
+    default_level: float | None
+    lambdas: tuple[float, ...] | None
+    orientation: str | None
+    base: str | None
+    steps: int | None
+    record: Mapping[str, Any] | None
+    results: Mapping[str, Any] | None
+
+
+def checkpoint_files() -> list[Path]:
+    """All base and fusion checkpoints of all weight folders, in the order they are looked for, each file once."""
+    found: dict[Path, Path] = {}
+    for folder in checkpoints.weight_folders():
+        for kind in ("base", "fusion"):
+            for path in sorted(folder.glob(f"*/{kind}*.safetensors")):
+                found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _parsed(path: Path, raw: Mapping[str, str], key: str) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(raw.get(key, "null"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"the {key} in {path} is damaged") from error
+    if value is not None and not isinstance(value, dict):
+        raise WeightsError(f"the {key} in {path} is damaged")
+    return value
+
+
+def describe(path: Path) -> Model:
+    """What a checkpoint says of itself; its tensors are not read. Raises WeightsError."""
+    found = checkpoints.read_metadata(path)
+    config = found.config
+    try:
+        with safetensors.safe_open(path, framework="numpy") as handle:
+            raw = handle.metadata()
+            shapes = {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
+        file_bytes = path.stat().st_size
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"the weights {path} cannot be read") from error
+    is_fusion = "base" in config
+    return Model(
+        path=str(path),
+        role="fusion" if is_fusion else "base",
+        family=found.family,
+        digest=found.digest,
+        file_bytes=file_bytes,
+        tensors=len(shapes),
+        parameters=sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(_NO_PARAMETERS)),
+        levels=None if is_fusion else found.levels,
+        default_level=config.get("default_level"),
+        lambdas=None if is_fusion else tuple(config["lambdas"]),
+        orientation=config.get("orientation"),
+        base=config.get("base"),
+        steps=config.get("steps"),
+        record=_parsed(path, raw, "record"),
+        results=_parsed(path, raw, "results"),
+    )
+
+
+def verify(path: Path) -> None:
+    """Read a whole checkpoint and hold its contents against its digest; raises WeightsError."""
+    checkpoints.load_arrays(checkpoints.read_metadata(path))
+
+
+def choose(names: list[str]) -> Iterator[Path]:
+    """The checkpoints that are named by a path or by how their digest begins; all installed ones without a name.
+
+    Raises WeightsError where nothing is installed, UsageError where a name fits none.
+    """
+    installed = checkpoint_files()
+    if not names and not installed:
+        places = ", ".join(map(str, checkpoints.weight_folders()))
+        raise WeightsError(f"no weights found in {places}; reinstall dlcodec or set DLCODEC_WEIGHTS")
+    if not names:
+        yield from installed
+    for name in names:
+        if Path(name).is_file():
+            yield Path(name)
+            continue
+        fitting = [path for path in installed if name and _digest_begins(path, name.lower())]
+        if not fitting:
+            raise UsageError(
+                f"{name} is neither a file nor the beginning of an installed digest; see dlcodec models list"
+            )
+        yield from fitting
+
+
+def _digest_begins(path: Path, start: str) -> bool:
+    try:
+        return checkpoints.read_metadata(path).digest.startswith(start)
+    except WeightsError:
+        return False

@@ -1,0 +1,245 @@
+"""``encode`` and ``decode`` of many files, with the tiny weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import dlcodec
+from dlcodec import files, pipeline
+from tests.cli.conftest import Run
+
+RGB = npt.NDArray[np.uint8]
+HOSTILE = [b"-o.png", b"two\nlines.png", b"\xff\xfe.png", b"x" * 251 + b".png", b"\x1b[2J.png", b"$(touch x).png"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with three pictures below ``in``."""
+    monkeypatch.chdir(tmp_path)
+    for place, name in enumerate(("in/a.png", "in/b.png", "in/sub/c.png")):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo[:40, 50 * place : 50 * place + 30 + place]).save(name)
+    return tmp_path
+
+
+def below(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_a_tree_goes_there_and_back(here: Path, run: Run, jobs: str) -> None:
+    encoded = run("encode", "-r", "in", "--out-dir", "dlc", "-q", "1", "--json", "--jobs", jobs)
+    assert (encoded.code, encoded.err) == (0, "")
+    assert below("dlc") == ["a.dlc", "b.dlc", "sub/c.dlc"]
+    for line, name, width in zip(encoded.lines, ("a", "b", "sub/c"), (30, 31, 32), strict=True):
+        size = Path(f"dlc/{name}.dlc").stat().st_size
+        assert line.pop("seconds") > 0
+        assert line.pop("bpp") == pytest.approx(8 * size / (40 * width), abs=1e-5)
+        same = {
+            "input": f"in/{name}.png",
+            "output": f"dlc/{name}.dlc",
+            "bytes": size,
+            "width": width,
+            "height": 40,
+            "level": 1,
+        }
+        assert line == {**same, "skipped": False}
+        with Image.open(f"in/{name}.png") as image:
+            assert Path(f"dlc/{name}.dlc").read_bytes() == dlcodec.encode(image, level=1)
+    decoded = run("decode", "dlc/**/*.dlc", "--out-dir", "png", "--tau", "1", "--json", "--jobs", jobs)
+    assert (decoded.code, decoded.err) == (0, "")
+    assert below("png") == ["a.png", "b.png", "sub/c.png"]
+    assert [(line["tau"], line["width"]) for line in decoded.lines] == [(1, 30), (1, 31), (1, 32)]
+    for name in ("a", "b", "sub/c"):
+        with Image.open(f"png/{name}.png") as image:
+            assert np.array_equal(image, dlcodec.decode(Path(f"dlc/{name}.dlc").read_bytes(), tau=1.0))
+
+
+def test_the_checkpoint_is_loaded_once(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    real = pipeline.checkpoints.load_arrays
+    monkeypatch.setattr(pipeline.checkpoints, "load_arrays", lambda found: loads.append(found) or real(found))
+    pipeline._load_codec.cache_clear()
+    assert run("encode", "-r", "in", "--out-dir", "dlc").code == 0
+    assert len(loads) == 1
+
+
+def test_a_list_names_the_inputs(here: Path, run: Run) -> None:
+    Path("list.txt").write_text("in/sub/c.png\nin/a.png\n")
+    result = run("encode", "@list.txt", "--out-dir", "dlc", "--json")
+    assert [line["output"] for line in result.lines] == ["dlc/c.dlc", "dlc/a.dlc"]
+
+
+def test_several_taus_give_several_files_each(here: Path, run: Run) -> None:
+    run("encode", "in/a.png", "in/b.png", "--out-dir", "dlc")
+    result = run("decode", "-r", "dlc", "--out-dir", "png", "--tau", "0,1", "--steps", "2", "--json")
+    assert below("png") == ["a-0.png", "a-1.png", "b-0.png", "b-1.png"]
+    assert [(line["input"], line["tau"]) for line in result.lines] == [
+        *(("dlc/a.dlc", 0), ("dlc/a.dlc", 1), ("dlc/b.dlc", 0), ("dlc/b.dlc", 1))
+    ]
+    assert run("decode", "-r", "dlc", "--out-dir", "png", "--tau", "1,1.0").code == 2
+
+
+def test_a_failure_is_told_at_the_end_and_the_rest_is_done(here: Path, run: Run) -> None:
+    Path("in/a.png").write_bytes(b"garbage")
+    Path("in/bb.png").write_bytes(b"")
+    Path("dlc").mkdir()
+    Path("dlc/absent.dlc").write_bytes(b"mine")
+    result = run("encode", "-r", "in", "absent.png", "--out-dir", "dlc", "--json")
+    assert result.code == 3
+    assert below("dlc") == ["absent.dlc", "b.dlc", "sub/c.dlc"]
+    assert result.err.splitlines() == [
+        "dlcodec: cannot read in/a.png as an image: it is not in a known image format",
+        "dlcodec: in/bb.png is empty",
+        "dlcodec: absent.png: dlc/absent.dlc exists; --force overwrites it",
+    ]
+    assert [line.get("exit_code", 0) for line in result.lines] == [3, 0, 3, 0, 8]
+    assert [line["output"] for line in result.lines] == [None, "dlc/b.dlc", None, "dlc/sub/c.dlc", None]
+    assert "error" not in result.lines[1]
+    assert result.lines[2]["error"] == "in/bb.png is empty"
+
+
+def test_the_exit_code_is_that_of_the_first_failure(here: Path, run: Run) -> None:
+    run("encode", "-r", "in", "--out-dir", "dlc")
+    Path("dlc/a.dlc").write_bytes(Path("dlc/a.dlc").read_bytes()[:-1])
+    Path("png/b.png").mkdir(parents=True)
+    result = run("decode", "-r", "dlc", "--out-dir", "png", "--tau", "1")
+    assert (result.code, result.out) == (4, "")
+    assert [line.split(":")[1].strip() for line in result.err.splitlines()] == ["dlc/a.dlc", "dlc/b.dlc"]
+    assert below("png") == ["sub/c.png"]
+
+
+def test_a_bug_in_one_file_is_a_failure_of_that_file(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = files.write_atomically
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == "b.dlc":
+            raise ZeroDivisionError("a bug")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_atomically", write)
+    result = run("encode", "-r", "in", "--out-dir", "dlc")
+    assert (result.code, result.err) == (1, "dlcodec: in/b.png: internal error (ZeroDivisionError: a bug)\n")
+    assert below("dlc") == ["a.dlc", "sub/c.dlc"]
+
+
+def test_two_inputs_on_one_output_are_refused_before_anything_is_written(here: Path, run: Run) -> None:
+    Image.open("in/a.png").save("in/a.bmp")
+    refused = run("encode", "-r", "in", "--out-dir", "dlc")
+    assert (refused.code, refused.err.count("\n"), refused.out) == (8, 1, "")
+    assert not Path("dlc").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["encode", "in/a.png"],
+        ["encode", "in", "--out-dir", "x"],
+        ["encode", "in/a.png", "in/b.png", "-o", "x.dlc"],
+        ["encode", "in/a.png", "-o", "x.dlc", "--out-dir", "x"],
+        ["encode", "in/a.png", "-o", "-", "--json"],
+        ["encode", "-", "-o", "x.dlc", "--resume"],
+        ["encode", "-", "--out-dir", "x"],
+        ["--quiet", "--verbose", "encode", "in/a.png", "-o", "x.dlc"],
+        ["encode", "in/a.png", "-o", "x.dlc", "--jobs", "0"],
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_is_code_2(here: Path, run: Run, arguments: list[str]) -> None:
+    before = below(".")
+    assert run(*arguments).code == 2
+    assert below(".") == before
+
+
+def test_hostile_names_go_there_and_back(here: Path, run: Run) -> None:
+    odd = here / "odd"
+    odd.mkdir()
+    picture = Path("in/a.png").read_bytes()
+    for name in HOSTILE:
+        Path(os.fsdecode(os.fsencode(odd) + b"/" + name)).write_bytes(picture)
+    encoded = run("encode", "-r", "odd", "--out-dir", "dlc", "--json")
+    assert (encoded.code, encoded.err, len(encoded.lines)) == (0, "", len(HOSTILE))
+    assert "odd/\\xff\\xfe.png" in {line["input"] for line in encoded.lines}
+    decoded = run("decode", "-r", "dlc", "--out-dir", "png", "--tau", "1", "--json")
+    assert (decoded.code, decoded.err) == (0, "")
+    assert sorted(os.listdir(b"png")) == sorted(HOSTILE)
+    assert not (here / "x").exists()
+
+
+def test_an_output_name_that_is_too_long_is_one_line(here: Path, run: Run) -> None:
+    long = "x" * 255
+    Path(long).write_bytes(Path("in/a.png").read_bytes())
+    result = run("encode", long, "in/b.png", "--out-dir", "dlc", "--json")
+    assert (result.code, result.err.count("\n")) == (8, 1)
+    assert "too long" in result.err
+    assert below("dlc") == ["b.dlc"]
+    run("encode", "in/a.png", "-o", "y" * 251 + ".dlc")
+    assert run("decode", "y" * 251 + ".dlc", "in/../dlc/b.dlc", "--out-dir", "png", "--tau", "0.25,1").code == 8
+    assert below("png") == ["b-0.25.png", "b-1.png"]
+
+
+def test_a_failing_hostile_name_is_one_line_that_no_terminal_obeys(here: Path, run: Run) -> None:
+    names = [b"\x1b[2J\xff.png", b"two\nlines.png"]
+    for name in names:
+        Path(os.fsdecode(b"in/" + name)).write_bytes(b"garbage")
+    result = run("encode", "-r", "in", "--out-dir", "dlc")
+    assert (result.code, result.err.count("\n")) == (3, 2)
+    assert "\x1b" not in result.err
+    assert "\\x1b[2J\\xff.png" in result.err
+    assert "two lines.png" in result.err
+
+
+def test_resume_skips_what_is_complete_and_matches(here: Path, run: Run) -> None:
+    arguments = ["encode", "-r", "in", "--out-dir", "dlc", "--resume", "--json", "-q", "1.5"]
+    assert [line["skipped"] for line in run(*arguments).lines] == [False] * 3
+    first = {name: Path("dlc", name).stat().st_mtime_ns for name in below("dlc")}
+    Path("dlc/b.dlc").unlink()
+    again = run(*arguments)
+    assert [line["skipped"] for line in again.lines] == [True, False, True]
+    assert [line["bytes"] for line in again.lines] == [Path("dlc", name).stat().st_size for name in below("dlc")]
+    assert {name for name in first if Path("dlc", name).stat().st_mtime_ns != first[name]} == {"b.dlc"}
+
+
+def test_resume_makes_again_what_is_damaged_only_by_force(here: Path, run: Run) -> None:
+    arguments = ["encode", "-r", "in", "--out-dir", "dlc", "--resume", "--json"]
+    run(*arguments)
+    whole = Path("dlc/a.dlc").read_bytes()
+    Path("dlc/a.dlc").write_bytes(whole[:-1])
+    assert run(*arguments).code == 8
+    forced = run(*arguments, "--force")
+    assert [line["skipped"] for line in forced.lines] == [False, True, True]
+    assert Path("dlc/a.dlc").read_bytes() == whole
+
+
+def test_a_resumed_decode_skips_whole_pictures_that_are_not_older(here: Path, run: Run) -> None:
+    run("encode", "-r", "in", "--out-dir", "dlc")
+    arguments = ["decode", "-r", "dlc", "--out-dir", "png", "--tau", "1", "--resume", "--force", "--json"]
+    run(*arguments)
+    assert [line["skipped"] for line in run(*arguments).lines] == [True] * 3
+    cut = Path("png/a.png")
+    cut.write_bytes(cut.read_bytes()[:-20])
+    os.utime("dlc/b.dlc")
+    os.utime("dlc/b.dlc", ns=(0, Path("png/b.png").stat().st_mtime_ns + 1))
+    assert [line["skipped"] for line in run(*arguments).lines] == [False, False, True]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_leaves_whole_files_only(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
+    real = pipeline.encode_image
+
+    def encode(rgb: RGB, *arguments: object, **options: object) -> bytes:
+        if rgb.shape[1] == 32:
+            raise KeyboardInterrupt
+        return real(rgb, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "encode_image", encode)
+    assert run("encode", "-r", "in", "--out-dir", "dlc", "--jobs", jobs).code == 130
+    assert below("dlc") in (["a.dlc"], ["a.dlc", "b.dlc"])
+    for name in below("dlc"):
+        dlcodec.read_info(Path("dlc", name).read_bytes())
