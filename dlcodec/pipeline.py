@@ -178,18 +178,20 @@ def encode_image(
     *,
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
+    family: str = checkpoints.DEFAULT_FAMILY,
 ) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
-    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``.
+    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``family`` names the
+    base codec.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)
     limits.check_size(*rgb.shape[1::-1])
-    found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    found = checkpoints.find(family)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)

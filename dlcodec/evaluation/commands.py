@@ -53,6 +53,7 @@ def _names(text: str) -> tuple[str, ...]:
 def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RESULTS", help="Folder; a run in it is resumed.")],
+    model: Annotated[str, typer.Option(help="Family of the base codec.")] = "mean-scale",
     levels: Annotated[str, typer.Option("-q", "--level", help="Rate levels.", show_default="all")] = "",
     taus: Annotated[str, typer.Option("--tau", help="Below 1 needs fusion weights.")] = "0,.3,.5,.8,1",
     steps: Annotated[str, typer.Option(help="Steps of the sampler.", show_default="the model's")] = "",
@@ -84,6 +85,7 @@ def run(
         metric_weights=metric_weights,
         peers=_names(peers),
         device=device,  # type: ignore[arg-type]  # choose_device checks it
+        family=model,
     )
     plan, settings, failures = prepare(request)
     from dlcodec.evaluation.lock import hold

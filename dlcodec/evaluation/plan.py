@@ -17,6 +17,7 @@ import torch
 
 from dlcodec import __version__, checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
+from dlcodec.container import FAMILIES
 from dlcodec.errors import DlcodecError, InputError, UsageError
 from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure, lpips_weights
 from dlcodec.evaluation.patch_fid import PatchFid, fid_weights
@@ -47,6 +48,7 @@ class Request:
     metric_weights: Path | None
     peers: tuple[str, ...]
     device: Device
+    family: str = checkpoint.DEFAULT_FAMILY
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Plan:
     measures: Mapping[str, Measure]
     fid: PatchFid | None
     device: Device
+    family: str
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -133,7 +136,9 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         raise UsageError(f"metric {unknown[0]!r} is none of {', '.join(METRICS)}")
     where = choose_device(request.device)
     device: Literal["cpu", "cuda"] = "cuda" if where.type == "cuda" else "cpu"
-    base = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+    if request.family not in FAMILIES.values():
+        raise UsageError(f"model {request.family!r} is none of {', '.join(FAMILIES.values())}")
+    base = checkpoint.find(request.family)
     levels = request.levels or tuple(map(float, range(base.levels)))
     for level in levels:
         check_level(level, base.levels)
@@ -179,5 +184,5 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
         default_steps=int(fusion.config["steps"]) if fusion else None,
     )
-    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device)
+    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device, base.family)
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

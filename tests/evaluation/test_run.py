@@ -293,6 +293,7 @@ def test_minus_zero_is_zero(request_of: Start) -> None:
         {"seeds": (), "taus": (0.0, 1.0)},
         {"metrics": ("ssim",)},
         {"device": "tpu"},
+        {"family": "jpeg"},
     ],
 )
 def test_values_out_of_range_are_refused(request_of: Start, changes: dict[str, object]) -> None:
