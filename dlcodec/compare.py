@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcodec.arguments import check_tau
+from dlcodec.arguments import Crop, check_tau
 from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import RGB, load, png_bytes, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.sheet import Column, draw_sheet, enlarge
-from dlcodec.windows import Window, most_different
+from dlcodec.windows import most_different
 
 MOST_ZOOM = 16
 _AT_TAU = re.compile(r"(?P<path>.+)@(?P<tau>[^@/\\]+)", re.DOTALL)
@@ -80,18 +80,7 @@ def read_source(name: str) -> Source:
     return Source(readable(path.name), len(data), (width, height), pixels, b"", 1.0)
 
 
-def parse_crop(text: str) -> Window:
-    """``X,Y,W,H`` in pixels from the upper left corner; raises UsageError."""
-    try:
-        left, top, width, height = (int(part) for part in text.split(","))
-        if left < 0 or top < 0 or width < 1 or height < 1:
-            raise ValueError
-    except ValueError:
-        raise UsageError(f"--crop takes X,Y,W,H in pixels, not {text!r}") from None
-    return slice(top, top + height), slice(left, left + width)
-
-
-def _check_sizes(sources: Sequence[Source], crop: Window | None) -> None:
+def _check_sizes(sources: Sequence[Source]) -> None:
     width, height = sources[0].size
     for source in sources[1:]:
         if source.size != (width, height):
@@ -99,8 +88,6 @@ def _check_sizes(sources: Sequence[Source], crop: Window | None) -> None:
                 f"{source.name} is {source.size[0]} x {source.size[1]} pixels, but {sources[0].name} is "
                 f"{width} x {height}: only pictures of one size can be compared"
             )
-    if crop is not None and (crop[0].stop > height or crop[1].stop > width):
-        raise UsageError(f"--crop reaches beyond the pictures, which are {width} x {height} pixels")
 
 
 def _label(source: Source, pixels: RGB, reference: RGB | None, measures: Sequence[Measure]) -> str:
@@ -120,13 +107,13 @@ def run_compare(
     decode: Decode,
     load_measures: Callable[[], Sequence[Measure]],
     *,
-    crop: Window | None,
+    crop: Crop | None,
     zoom: int,
     force: bool,
-) -> Window:
-    """Write the sheet of two or more pictures to ``output`` and return the window it shows; the first is the reference.
+) -> Crop:
+    """Write the sheet of two or more pictures, the first the reference, to ``output``; the crop that it shows.
 
-    Without ``crop`` the window is the one where the pictures differ most from the reference. ``load_measures`` and
+    Without ``crop`` it is the window where the pictures differ most from the reference. ``load_measures`` and
     ``decode`` are called once everything that can be refused without them has been. Raises DlcodecError.
     """
     if output.suffix.lower() != ".png":
@@ -137,12 +124,15 @@ def run_compare(
         raise UsageError(f"zoom {zoom} is outside 1 to {MOST_ZOOM}")
     refuse_existing(output, force=force)
     sources = [read_source(name) for name in names]
-    _check_sizes(sources, crop)
+    _check_sizes(sources)
     if crop is not None:
-        rows, columns = crop
-        DEFAULT_LIMITS.check_size(len(sources) * (columns.stop - columns.start) * zoom, (rows.stop - rows.start) * zoom)
+        crop.check(*sources[0].size)
+        DEFAULT_LIMITS.check_size(len(sources) * crop.width * zoom, crop.height * zoom)
     pictures = [source.picture(decode) for source in sources]
-    rows, columns = window = crop or most_different(pictures[0], pictures[1:])
+    if crop is None:
+        rows, columns = most_different(pictures[0], pictures[1:])
+        crop = Crop(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    window = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
     measures = load_measures()
     labels = [
         _label(source, pixels, pictures[0] if index else None, measures)
@@ -150,9 +140,9 @@ def run_compare(
     ]
     sheet = draw_sheet(
         [Column(label, (enlarge(pixels[window], zoom),)) for label, pixels in zip(labels, pictures, strict=True)],
-        f"{columns.stop - columns.start} x {rows.stop - rows.start} pixels at {columns.start},{rows.start}"
+        f"{crop.width} x {crop.height} pixels at {crop.left},{crop.top}"
         f"{f', enlarged {zoom} times' if zoom > 1 else ''}. "
         f"Figures are over all {sources[0].size[0]} x {sources[0].size[1]} pixels.",
     )
     write_atomically(output, png_bytes(np.asarray(sheet)))
-    return window
+    return crop

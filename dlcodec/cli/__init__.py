@@ -40,7 +40,7 @@ def _global_options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Errors only: no notes, no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Errors and warnings only: no notes, no progress.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Also stages and their seconds, on stderr.")] = False,
 ) -> None:
     if quiet and verbose:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force
+from dlcodec.cli.options import Device, DeviceName, Force, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def compare(
 ) -> None:
     """Put the same crop of several pictures side by side, with figures against the first."""
     from dlcodec.cli.measures import find_measures
-    from dlcodec.compare import parse_crop, run_compare
+    from dlcodec.compare import run_compare
 
     def decode(data: bytes, tau: float) -> RGB:
         from dlcodec.pipeline import decode_image
 
         return decode_image(data, tau, device.value)
 
-    window = None if crop is None else parse_crop(crop)
-    rows, columns = run_compare(pictures, output, decode, find_measures, crop=window, zoom=zoom, force=force)
-    width, height = columns.stop - columns.start, rows.stop - rows.start
-    say(f"{output}: {len(pictures)} pictures, {width} x {height} pixels at {columns.start},{rows.start}")
+    part = None if crop is None else parse_crop(crop)
+    shown = run_compare(pictures, output, decode, find_measures, crop=part, zoom=zoom, force=force)
+    size = f"{shown.width} x {shown.height} pixels at {shown.left},{shown.top}"
+    say(f"{output}: {len(pictures)} pictures, {size}")

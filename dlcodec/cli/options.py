@@ -79,7 +79,6 @@ def parse_crop(text: str) -> Crop:
 
 def parse_taus(text: str) -> list[float]:
     """``0,.3,1`` as numbers in [0, 1]; raises UsageError."""
-    """``0,.3,1`` as numbers in [0, 1]; raises UsageError."""
     from dlcodec.arguments import check_tau
 
     try:
@@ -92,7 +91,6 @@ def parse_taus(text: str) -> list[float]:
 
 
 def short(tau: float) -> str:
-    """The shortest text of a tau: ``0.3``, ``1``."""
     """The shortest text of a tau: ``0.3``, ``1``."""
     return repr(tau).removesuffix(".0")
 

@@ -72,9 +72,9 @@ def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, mo
     encoded: list[float] = []
     original = evaluate.__globals__["encode_image"]
 
-    def count(rgb: object, level: float, device: str) -> bytes:
+    def count(rgb: object, level: float, device: str, family: str) -> bytes:
         encoded.append(level)
-        return original(rgb, level, device)
+        return original(rgb, level, device, family=family)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", count)
     run, late = finish(request)
@@ -193,10 +193,10 @@ def test_an_unforeseen_fault_of_one_image_does_not_end_the_run(
 ) -> None:
     original = evaluate.__globals__["encode_image"]
 
-    def fail_on_small(rgb: np.ndarray, level: float, device: str) -> bytes:  # type: ignore[type-arg]
+    def fail_on_small(rgb: np.ndarray, level: float, device: str, family: str) -> bytes:  # type: ignore[type-arg]
         if rgb.shape[0] == 48:
             raise MemoryError("too much")
-        return original(rgb, level, device)
+        return original(rgb, level, device, family=family)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", fail_on_small)
     run, events = finish(request_of())
