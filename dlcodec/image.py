@@ -88,7 +88,7 @@ def _our_errors(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{name} is larger than an image may be: {error}") from error
+        raise LimitError(f"{name} has far more pixels than an image may have; --max-pixels changes that") from error
     except DlcodecError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged bytes: RuntimeError, TypeError, ...
@@ -126,12 +126,14 @@ def take_picture(
 def read_size(path: Path, limits: Limits) -> tuple[int, int]:
     """Width and height that ``load_picture`` would give, without decoding the pixels; raises InputError, LimitError."""
     try:
-        with (
-            warnings.catch_warnings(),
-            Image.open(io.BytesIO(read_bounded(path, limits.file_bytes)), formats=FORMATS) as image,
-        ):
-            width, height = image.size
-            return (height, width) if image.getexif().get(0x0112) in (5, 6, 7, 8) else (width, height)
+        data = read_bounded(path, limits.file_bytes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                # Of a TIFF file, Pillow tells the upright size at once.
+                turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
+                return (height, width) if turned else (width, height)
     except DlcodecError:
         raise
     except Exception as error:  # as in _our_errors

@@ -308,3 +308,34 @@ def test_the_first_picture_of_a_phones_two_picture_jpeg_is_taken(tmp_path: Path)
     first, second = Image.new("RGB", (20, 10), (200, 30, 40)), Image.new("RGB", (20, 10), (0, 0, 255))
     first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
     assert load(tmp_path / "phone.jpg", DEFAULT_LIMITS)[5, 5, 0] > 180
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_the_size_read_ahead_is_that_of_the_upright_picture(
+    kind: str, orientation: int, colours: RGB, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned"
+    Image.fromarray(colours).save(path, kind, exif=exif)
+    height, width = load_picture(path, DEFAULT_LIMITS).rgb.shape[:2]
+    assert images.read_size(path, DEFAULT_LIMITS) == (width, height)
+
+
+def test_damaged_exif_gives_a_size_and_no_warning(
+    colours: RGB, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "damaged.png"
+    Image.fromarray(colours).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12")
+    assert images.read_size(path, DEFAULT_LIMITS) == (5, 6)
+    assert not recwarn.list
+
+
+def test_a_bomb_is_refused_without_another_programs_limit(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    signature = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
+    path.write_bytes(signature + header + struct.pack(">I", zlib.crc32(header)) + b"\0\0\0\0IDAT\x35\xaf\x06\x1e")
+    with pytest.raises(LimitError, match=r"bomb\.png has far more pixels.*--max-pixels"):
+        load_picture(path, DEFAULT_LIMITS)
