@@ -29,6 +29,12 @@ class Target:
     def __str__(self) -> str:
         return f"{self.value:.15g} {self.unit}"
 
+    def most_bytes(self, pixels: int) -> float:
+        """The bytes that the file of a picture of ``pixels`` may have; raises UsageError for a PSNR, which sets none."""
+        if self.unit == "dB":
+            raise UsageError("--resume cannot tell from a file whether it reaches a PSNR; name a level, size or rate")
+        return self.value * (1 if self.unit == "bytes" else pixels / 8)
+
 
 def parse_size(text: str) -> int:
     """``40KB``, ``1.5 MiB`` or ``40000`` as whole bytes, rounded down; KB and kB are 1000, KiB 1024.

@@ -163,6 +163,8 @@ def encode(
     size = None if target_size is None else parse_size(target_size)
     target = choose_target(level, target_bpp, size, target_psnr, strict=strict)
     check_streams(inputs, output, as_json=as_json, resume=resume)
+    if resume and target:
+        target.most_bytes(1)
     if tau_hint is not None:
         check_tau(tau_hint)
     with stage("plan"):
@@ -189,7 +191,9 @@ def encode(
     def read(job: Job) -> Picture | Finished[Encoded]:
         goal = job.outputs[0]
         if resume and (there := complete_encoding(job.source, goal, wanted, limits)):
-            return Finished((_encoded(goal, goal.stat().st_size, there, skipped=True),))
+            size = goal.stat().st_size
+            if target is None or size <= target.most_bytes(there.width * there.height):
+                return Finished((_encoded(goal, size, there, skipped=True),))
         refuse_output(goal, force=force)
         data = read_input(job.source, limits.file_bytes)
         picture = read_picture(data, job.name, limits, strip=strip, warn=warn_of(job))

@@ -206,6 +206,18 @@ def test_resume_skips_what_is_complete_and_matches(here: Path, run: Run) -> None
     assert {name for name in first if Path("dlc", name).stat().st_mtime_ns != first[name]} == {"b.dlc"}
 
 
+def test_a_file_over_a_smaller_target_is_not_done(here: Path, run: Run) -> None:
+    arguments = ["encode", "-r", "in", "--out-dir", "dlc", "--resume", "--json", "--target-size"]
+    made = run(*arguments, "300").lines
+    assert [line["skipped"] for line in run(*arguments, "300").lines] == [True] * 3
+    largest = max(line["bytes"] for line in made)
+    smaller = run(*arguments, str(largest - 1))
+    assert smaller.code == 8
+    assert sum("error" in line for line in smaller.lines) == sum(line["bytes"] == largest for line in made)
+    refused = run("encode", "-r", "in", "--out-dir", "dlc", "--resume", "--target-psnr", "15")
+    assert (refused.code, "PSNR" in refused.err) == (2, True)
+
+
 def test_resume_makes_again_what_is_damaged_only_by_force(here: Path, run: Run) -> None:
     arguments = ["encode", "-r", "in", "--out-dir", "dlc", "--resume", "--json"]
     run(*arguments)
