@@ -30,7 +30,7 @@ class Target:
         return f"{self.value:.15g} {self.unit}"
 
     def most_bytes(self, pixels: int) -> float:
-        """The bytes that the file of a picture of ``pixels`` may have; raises UsageError for a PSNR, which sets none."""
+        """The most bytes of the file of a picture of ``pixels``; raises UsageError for a PSNR, which sets none."""
         if self.unit == "dB":
             raise UsageError("--resume cannot tell from a file whether it reaches a PSNR; name a level, size or rate")
         return self.value * (1 if self.unit == "bytes" else pixels / 8)
