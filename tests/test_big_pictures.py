@@ -14,14 +14,19 @@ import dlcodec
 from dlcodec import memory
 from dlcodec.arguments import Crop
 from dlcodec.errors import LimitError, UsageError
-from dlcodec.image import load, png_bytes, reduce
+from dlcodec.image import load, png_bytes
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import Extras, Picture
 from dlcodec.pipeline import decode_image, decode_images, encode_image
 from tests.conftest import RGB
 
 TAUS = (1.0, 0.4, 0.0)
 SIZES = [(1, 130), (130, 1), (63, 65), (129, 250), (300, 511)]
 SMALL_TILES = 3 * 2**20
+
+
+def reduce(rgb: RGB, factor: int) -> RGB:
+    return Picture(rgb, Extras()).reduce(factor).rgb
 
 
 @pytest.fixture
