@@ -28,6 +28,7 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(True, color="0.9")
+    axes.ticklabel_format(useOffset=False)
     return figure, axes
 
 
