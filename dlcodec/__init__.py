@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-__all__ = ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info"]
+__all__ = ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info", "read_thumbnail"]
 __version__ = "0.1.0"
 
 
@@ -35,6 +35,7 @@ def encode(
     strict: bool = False,
     tau_hint: float | None = None,
     strip: bool = False,
+    thumbnail: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     max_pixels: int | None = None,
     max_memory: float | None = None,
@@ -46,6 +47,7 @@ def encode(
     the model's default. In its place one target may stand: the bits of the file per pixel or its bytes, at most, or
     the PSNR at tau 1 in dB, at least. A target beyond the model's range gives the nearest level and a UserWarning;
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
+    ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
     pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
     A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
@@ -56,11 +58,14 @@ def encode(
     import numpy as np
 
     from dlcodec import image as images
+    from dlcodec import thumbnail as thumbnails
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import pack_extras
     from dlcodec.targets import choose_target
 
     target = choose_target(level, target_bpp, target_bytes, target_psnr, strict=strict)
+    if thumbnail is not None:
+        thumbnails.check_side(thumbnail)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     notes: list[str] = []
     if isinstance(image, np.ndarray):
@@ -70,6 +75,8 @@ def encode(
     else:
         picture = images.take_picture(image, limits, strip=strip, warn=notes.append)
     sections = pack_extras(picture.extras)
+    if thumbnail is not None:
+        sections += (thumbnails.pack_thumbnail(picture, thumbnail),)
     if target is None:
         from dlcodec.pipeline import encode_image
 
@@ -157,6 +164,21 @@ def decode_taus(
             yield to_pillow(Picture(rgb, extras))
 
     return pictures()
+
+
+def read_thumbnail(data: bytes) -> Image.Image | None:
+    """The small picture in the bytes of a .dlc file, in sRGB, or None where it has none; no network runs.
+
+    Raises CorruptFileError, UnsupportedFileError or LimitError.
+    """
+    from PIL import Image
+
+    from dlcodec import thumbnail as thumbnails
+    from dlcodec.container import unpack
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    pixels = thumbnails.read_thumbnail(unpack(data, DEFAULT_LIMITS))
+    return None if pixels is None else Image.fromarray(pixels)
 
 
 def read_info(data: bytes) -> Info:

@@ -17,6 +17,7 @@ SECTION_ALPHA = ord("A")
 SECTION_EXIF = ord("E") | 0x80
 SECTION_GREY = ord("G") | 0x80
 SECTION_ICC = ord("I") | 0x80
+SECTION_THUMBNAIL = ord("T") | 0x80
 SECTION_XMP = ord("X") | 0x80
 SECTION_NAMES = {
     SECTION_LATENTS: "latents",
@@ -24,6 +25,7 @@ SECTION_NAMES = {
     SECTION_EXIF: "EXIF",
     SECTION_GREY: "grey",
     SECTION_ICC: "ICC",
+    SECTION_THUMBNAIL: "thumbnail",
     SECTION_XMP: "XMP",
 }
 """What each known type of section is called; a file has at most one of each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +24,7 @@ from dlcodec.cli.options import (
     short,
 )
 from dlcodec.console import complain, on_terminal, say, stage
-from dlcodec.errors import UsageError
+from dlcodec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from dlcodec.arguments import Crop
@@ -37,18 +37,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture that was written or found complete; ``bytes`` of its file."""
+    """A picture that was written or found complete; ``bytes`` of its file, ``tau`` None of a thumbnail."""
 
     output: str
     bytes: int
     width: int
     height: int
-    tau: float
+    tau: float | None
     skipped: bool
 
     def describe(self) -> str:
         """One line for a person."""
-        return f"{self.output}: {self.width} x {self.height} pixels, tau {short(self.tau)}"
+        what = "thumbnail" if self.tau is None else f"tau {short(self.tau)}"
+        return f"{self.output}: {self.width} x {self.height} pixels, {what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,11 @@ class _File:
 @dataclass(frozen=True, slots=True)
 class _Made:
     picture: Picture
-    tau: float
+    tau: float | None
     output: Path
+
+
+_Make = Callable[[], Iterator[_Made]]
 
 
 def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
@@ -121,6 +125,14 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
         after_step=count_steps(total) if options.counts_steps else None,
         crop=options.crop,
     )
+
+
+def _decode_file(file: _File, options: DecodeOptions, factor: int) -> Iterator[_Made]:
+    from dlcodec.picture import Picture
+
+    pictures = decode_one(file.data, file.header, file.taus, options)
+    for pixels, tau, path in zip(pictures, file.taus, file.outputs, strict=True):
+        yield _Made(Picture(pixels, file.extras).reduce(factor), tau, path)
 
 
 def decode(
@@ -169,6 +181,9 @@ def decode(
         typer.Option(metavar="X,Y,W,H", help="Decode this part alone, in pixels.", show_default="the whole picture"),
     ] = None,
     scale: Annotated[ScaleName, typer.Option(help="Write a smaller picture.")] = ScaleName.whole,
+    thumbnail: Annotated[
+        bool, typer.Option("--thumbnail", help="Write the small picture that encode --thumbnail put into the file.")
+    ] = False,
     resume: Resume = False,
     jobs: Jobs = 2,
     as_json: AsJson = False,
@@ -188,6 +203,8 @@ def decode(
     target = choose_target(Path("-.png" if output in (None, "-") else output or ""), quality)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     part = None if crop is None else parse_crop(crop)
+    if thumbnail and (tau is not None or part is not None or scale is not ScaleName.whole or resume):
+        raise UsageError("--thumbnail takes the small picture as it is: without --tau, --crop, --scale and --resume")
     taus = None if tau is None else parse_taus(tau)
     check_sampling(steps, seed)
     check_streams(inputs, output, as_json=as_json, resume=resume)
@@ -212,7 +229,7 @@ def decode(
     def name_outputs(job: Job, values: list[float]) -> list[Path]:
         return _name_outputs(job.outputs[0], values) if out_dir is None else list(job.outputs)
 
-    def read(job: Job) -> _File | Finished[Decoded]:
+    def read(job: Job) -> _Make | Finished[Decoded]:
         if taus is not None and not resume:  # what cannot be written needs no reading
             for path in name_outputs(job, taus):
                 refuse_output(path, force=force)
@@ -221,6 +238,9 @@ def decode(
         header = file.header
         if part is not None:
             part.check(header.width, header.height)
+        if thumbnail:
+            made = read_small(job, file)
+            return lambda: iter((made,))
         values = [header.default_tau] if taus is None else taus
         outputs = name_outputs(job, values)
         width, height = (header.width, header.height) if part is None else (part.width, part.height)
@@ -237,14 +257,22 @@ def decode(
         if part is not None:
             extras = extras.cut(part.left, part.top, part.width, part.height)
         target.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
-        return _File(data, header, extras, tuple(values), tuple(outputs))
+        todo = _File(data, header, extras, tuple(values), tuple(outputs))
+        return lambda: _decode_file(todo, options, scale.factor)
 
-    def work(job: Job, file: _File) -> Iterator[_Made]:
-        from dlcodec.picture import Picture
+    def read_small(job: Job, file: container.Container) -> _Made:
+        from dlcodec.picture import Extras, Picture
+        from dlcodec.thumbnail import read_thumbnail
 
-        pictures = decode_one(file.data, file.header, file.taus, options)
-        for pixels, value, path in zip(pictures, file.taus, file.outputs, strict=True):
-            yield _Made(Picture(pixels, file.extras).reduce(scale.factor), value, path)
+        pixels = read_thumbnail(file)
+        if pixels is None:
+            raise InputError(f"{job.name} has no thumbnail; encode --thumbnail adds one")
+        refuse_output(job.outputs[0], force=force)
+        target.check(pixels.shape[1], pixels.shape[0], grey=False, alpha=False)
+        return _Made(Picture(pixels, Extras()), None, job.outputs[0])
+
+    def work(job: Job, make: _Make) -> Iterator[_Made]:
+        return make()
 
     def write(job: Job, made: _Made) -> Decoded:
         if out_dir is not None:

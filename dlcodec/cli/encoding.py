@@ -62,6 +62,7 @@ class EncodeOptions:
     target: Target | None
     strict: bool
     tau_hint: float | None
+    thumbnail: int | None
     device: DeviceName
     limits: Limits
 
@@ -72,6 +73,10 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
 
     limits = options.limits
     sections = pack_extras(picture.extras)
+    if options.thumbnail is not None:
+        from dlcodec.thumbnail import pack_thumbnail
+
+        sections += (pack_thumbnail(picture, options.thumbnail),)
     if options.target is None:
         from dlcodec.pipeline import encode_image
 
@@ -138,6 +143,9 @@ def encode(
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave EXIF, XMP and the colour profile out; the pixels become sRGB.")
     ] = False,
+    thumbnail: Annotated[
+        int | None, typer.Option(metavar="SIDE", help="Add a small picture with this longer side, 16 to 1024 pixels.")
+    ] = None,
     device: Device = DeviceName.auto,
     force: Force = False,
     resume: Resume = False,
@@ -167,6 +175,10 @@ def encode(
         target.most_bytes(1)
     if tau_hint is not None:
         check_tau(tau_hint)
+    if thumbnail is not None:
+        from dlcodec.thumbnail import check_side
+
+        check_side(thumbnail)
     with stage("plan"):
         planned = plan(
             inputs,
@@ -180,7 +192,7 @@ def encode(
     found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
     if level is not None:
         check_level(level, found.levels)
-    options = EncodeOptions(level, target, strict, tau_hint, device, limits)
+    options = EncodeOptions(level, target, strict, tau_hint, thumbnail, device, limits)
     default_level = found.config["default_level"]
     wanted_level = None if target else default_level if level is None else level
     wanted = Wanted(wanted_level, tau_hint, found.short_digest)

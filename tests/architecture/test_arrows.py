@@ -24,6 +24,7 @@ ARROWS = {
     "metadata": {"picture"},
     "colour": {"picture"},
     "sections": {"container", "errors", "picture"},
+    "thumbnail": {"colour", "container", "errors", "picture"},
     "formats": {"colour", "errors", "metadata", "picture"},
     "image": {"colour", "errors", "files", "limits", "metadata", "picture", "sections"},
     "entropy": {"errors", "entropy", "tiles"},
@@ -69,7 +70,7 @@ ARROWS = {
     },
     "": {
         *("arguments", "container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"),
-        *("targeting", "targets"),
+        *("targeting", "targets", "thumbnail"),
     },
     "__main__": {"cli"},
 }
