@@ -29,6 +29,19 @@ Convert = Callable[[Mapping[str, Tensor]], Converted]
 """Raises WeightsError when the tensors are not those of the family."""
 
 
+def tensor_of(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """A tensor by its name; raises WeightsError where it is missing."""
+    if name not in tensors:
+        raise WeightsError(f"it lacks {name}")
+    return tensors[name]
+
+
+def check_shape(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> None:
+    """Raise WeightsError unless a tensor is there and has this shape."""
+    if (found := tuple(tensor_of(tensors, name).shape)) != shape:
+        raise WeightsError(f"{name} has the shape {found}, not {shape}")
+
+
 def take_parameters(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """The parameters of ``network`` out of a state dict, float32; what else it holds must be buffers of ``network``.
 
@@ -40,13 +53,10 @@ def take_parameters(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[s
             raise WeightsError(f"it has {ascii(name)[:80]}, which {type(network).__name__} lacks")
     taken = {}
     for name, parameter in network.named_parameters():
-        if name not in tensors:
-            raise WeightsError(f"it lacks {name}")
+        check_shape(tensors, name, tuple(parameter.shape))
         tensor = tensors[name]
-        if tensor.shape != parameter.shape:
-            raise WeightsError(f"{name} has the shape {tuple(tensor.shape)}, not {tuple(parameter.shape)}")
         if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
-            raise WeightsError(f"{name} is not finite throughout")
+            raise WeightsError(f"{name} is not made of finite floating-point numbers")
         taken[name] = tensor.float().contiguous()
     return taken
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
 from dlcodec.entropy.exact import LATENT_BITS
 from dlcodec.errors import WeightsError
-from dlcodec.importing.families import Converted, take_parameters
+from dlcodec.importing.families import Converted, check_shape, take_parameters, tensor_of
 from dlcodec.training.export import (
     SCALES,
     base_config,
@@ -32,9 +32,7 @@ _LEAST_REACH = 8
 
 
 def _channels(tensors: Mapping[str, Tensor], name: str) -> int:
-    if name not in tensors:
-        raise WeightsError(f"it lacks {name}")
-    shape = tensors[name].shape
+    shape = tensor_of(tensors, name).shape
     if not (len(shape) == 4 and 1 <= shape[0] <= _MOST_CHANNELS):
         raise WeightsError(f"{name} has the shape {tuple(shape)}, not 1 to {_MOST_CHANNELS} kernels")
     return shape[0]
@@ -62,11 +60,14 @@ def hyper_likelihoods(bottleneck: EntropyBottleneck) -> Tensor:
 def convert_mean_scale(tensors: Mapping[str, Tensor]) -> Converted:
     """Convert a state dict of ``MeanScaleHyperprior(N, M)``, N and M read from its shapes, old names included.
 
-    The transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid, the tables are
-    built of the entropy bottleneck and of Gaussians; gains are one. Raises WeightsError.
+    The transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid; the tables are
+    built as ours are before they are fitted, those of z from the entropy bottleneck; gains are one. Raises WeightsError.
     """
     state = remap_old_keys("entropy_bottleneck", load_pretrained(dict(tensors)))
     N, M = _channels(state, "g_a.0.weight"), _channels(state, "g_a.6.weight")
+    # The largest layers are there in full before a network of their size is built.
+    check_shape(state, "g_a.2.weight", (N, N, 5, 5))
+    check_shape(state, "h_s.2.weight", (M, M * 3 // 2, 5, 5))
     original = MeanScaleHyperprior(N, M)
     parameters = take_parameters(state, original)
     torch.nn.Module.load_state_dict(original, parameters, strict=False)  # CompressAI's own wants its buffers too
@@ -77,7 +78,7 @@ def convert_mean_scale(tensors: Mapping[str, Tensor]) -> Converted:
     medians = original.entropy_bottleneck.quantiles[:, 0, 1]
     quantised, arrays = quantise_network(network, medians, len(SCALES), torch.float32)
     likelihoods = hyper_likelihoods(original.entropy_bottleneck).numpy()
-    priors = [*hyper_priors(likelihoods), *scale_priors(len(SCALES), laplace=0.0)]
+    priors = [*hyper_priors(likelihoods), *scale_priors(len(SCALES))]
     arrays |= table_arrays(tables_from(priors))
     arrays |= {f"train.{n}": t.numpy() for n, t in parameters.items() if n.startswith("entropy_bottleneck.")}
     return Converted(base_config(quantised, [None], 0.0, "distortion"), arrays, original)

@@ -71,18 +71,15 @@ def _cell(cdf: Any, symbols: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return cells
 
 
-def scale_priors(scales: int, laplace: float = _LAPLACE_SHARE) -> list[tuple[int, npt.NDArray[np.float64]]]:
-    """Per scale, the smallest symbol and the probabilities of its support and escape: a Gaussian with a heavy tail.
-
-    ``laplace`` is the share of the tail, 0 for the Gaussian alone.
-    """
+def scale_priors(scales: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
+    """Per scale, the smallest symbol and the probabilities of its support and escape: a Gaussian with a heavy tail."""
     priors = []
     for sigma in SCALES[:scales]:
         reach = math.ceil(8 * sigma) + 3
         symbols = np.arange(-reach, reach + 1, dtype=np.float64)
         gauss = _cell(torch.distributions.Normal(0.0, float(sigma)).cdf, symbols)
-        tail = _cell(torch.distributions.Laplace(0.0, float(sigma) / math.sqrt(2)).cdf, symbols)
-        inside = (1 - laplace) * gauss + laplace * tail
+        laplace = _cell(torch.distributions.Laplace(0.0, float(sigma) / math.sqrt(2)).cdf, symbols)
+        inside = (1 - _LAPLACE_SHARE) * gauss + _LAPLACE_SHARE * laplace
         priors.append((-reach, np.append(inside, max(1e-7, 1 - inside.sum()))))
     return priors
 
