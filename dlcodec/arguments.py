@@ -31,7 +31,8 @@ class Crop:
 def check_level(level: float, levels: int) -> None:
     """Raise UsageError unless ``level`` is in [0, levels - 1]."""
     if not (math.isfinite(level) and 0 <= level <= levels - 1):
-        raise UsageError(f"level {level} is outside 0 to {levels - 1}")
+        only = "; these weights have one rate level" if levels == 1 else ""
+        raise UsageError(f"level {level} is outside 0 to {levels - 1}{only}")
 
 
 def check_tau(tau: float) -> None:

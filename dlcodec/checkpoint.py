@@ -158,11 +158,17 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
 
 
 def find_fusion(base: Checkpoint) -> Checkpoint:
-    """The fusion checkpoint that was trained beside ``base``; raises WeightsError when there is none."""
+    """The fusion checkpoint that was trained beside ``base``; raises WeightsError when there is none.
+
+    A base that lies in no weight folder has its own folder looked through first.
+    """
     others = 0
     fault: WeightsError | None = None
-    for folder in weight_folders():
-        for path in sorted((folder / base.family).glob("fusion*.safetensors")):
+    folders = [folder / base.family for folder in weight_folders()]
+    if base.path.parent not in folders:
+        folders.insert(0, base.path.parent)
+    for folder in folders:
+        for path in sorted(folder.glob("fusion*.safetensors")):
             try:
                 checkpoint = read_metadata(path)
             except WeightsError as error:
@@ -175,7 +181,8 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
         raise fault
     have = "those installed belong to another base" if others else "none are installed"
     raise WeightsError(
-        f"tau below 1 needs fusion weights for the {base.family} base {base.short_digest.hex()}, and {have}; use tau 1"
+        f"tau below 1 needs fusion weights for the {base.family} base {base.short_digest.hex()}, and {have}; use tau 1 "
+        "or train them (dlcodec train fusion)"
     )
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dlcodec import image as images
+from dlcodec.checkpoint import Checkpoint, find_fusion
 from dlcodec.container import unpack
 from dlcodec.errors import OutputError
 from dlcodec.files import refuse_existing, write_atomically
@@ -24,6 +25,7 @@ from dlcodec.sheet import Column, draw_sheet
 
 SAMPLE = Path(__file__).parent / "samples" / "coffee.png"
 TAUS = (1.0, 0.5, 0.0)
+_LEVEL = 3.0
 _T = TypeVar("_T")
 Distance = Callable[[images.RGB, images.RGB], float]
 
@@ -48,9 +50,12 @@ def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
     return np.asarray(draw_sheet(columns))
 
 
-def run_demo(folder: Path, level: float, device: Device, distance: Distance | None, *, force: bool) -> None:
+def run_demo(
+    folder: Path, base: Checkpoint, level: float | None, device: Device, distance: Distance | None, *, force: bool
+) -> None:
     """Write the demonstration's files into ``folder`` and print its table.
 
+    ``level`` None takes the one of the photograph's usual rate, or the last where ``base`` has fewer.
     ``distance`` is LPIPS between two pictures, where its weights are at hand.
     """
     outputs = [
@@ -62,8 +67,11 @@ def run_demo(folder: Path, level: float, device: Device, distance: Distance | No
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    find_fusion(base)
+    if level is None:
+        level = min(_LEVEL, base.levels - 1)
     original = images.load(SAMPLE, DEFAULT_LIMITS)
-    data, encode_seconds = _timed(lambda: encode_image(original, level, device))
+    data, encode_seconds = _timed(lambda: encode_image(original, level, device, base=base))
     bpp = 8 * len(data) / (original.shape[0] * original.shape[1])
     table = Table(title=f"coffee.png, {original.shape[1]} x {original.shape[0]} pixels, level {level:g}")
     columns = ["tau", "bytes", "bpp", "PSNR (dB)", *(["LPIPS"] if distance else []), "encode (s)", "decode (s)"]
@@ -71,7 +79,7 @@ def run_demo(folder: Path, level: float, device: Device, distance: Distance | No
         table.add_column(column, justify="right")
     pictures = [(f"original, {SAMPLE.stat().st_size} bytes (PNG)", original)]
     for tau in TAUS:
-        decoded, decode_seconds = _timed(partial(decode_image, data, tau, device))
+        decoded, decode_seconds = _timed(partial(decode_image, data, tau, device, base=base))
         psnr = images.psnr(original, decoded)
         pictures.append((f"tau = {tau:g}, {len(data)} bytes, {psnr:.2f} dB", decoded))
         figures = [f"{tau:g}", str(len(data)), f"{bpp:.3f}", f"{psnr:.2f}"]

@@ -22,8 +22,8 @@ class Model:
     """One checkpoint, JSON-ready; ``digest`` and ``base`` are 64 hex digits, ``file_bytes`` is the size on disk.
 
     ``parameters`` counts the entries of all tensors that decoding uses, the entropy coder's tables aside. ``levels``,
-    ``default_level``, ``lambdas`` and ``orientation`` are a base's; ``base`` and ``steps`` a fusion network's.
-    ``record`` is how it was trained and ``results`` what was measured, each None where the file says nothing.
+    ``default_level``, ``lambdas`` (None where unknown) and ``orientation`` are a base's; ``base`` and ``steps`` are a
+    fusion network's. ``record`` is how it was made and ``results`` what was measured, None where the file says nothing.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Model:
     parameters: int
     levels: int | None
     default_level: float | None
-    lambdas: tuple[float, ...] | None
+    lambdas: tuple[float | None, ...] | None
     orientation: str | None
     base: str | None
     steps: int | None

@@ -179,19 +179,20 @@ def encode_image(
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
     family: str = checkpoints.DEFAULT_FAMILY,
+    base: Checkpoint | None = None,
 ) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
     ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``family`` names the
-    base codec.
+    base codec, and ``base`` its weights, if not those that are installed.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)
     limits.check_size(*rgb.shape[1::-1])
-    found = checkpoints.find(family)
+    found = base or checkpoints.find(family)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
@@ -287,13 +288,15 @@ def decode_images(
     precision: Precision = "auto",
     after_step: Callable[[], None] | None = None,
     crop: Crop | None = None,
+    base: Checkpoint | None = None,
 ) -> Iterator[RGB]:
     """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
     takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network alone;
     ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the fusion and synthesis of the
-    rest. Nothing is decoded before the first image is asked for.
+    rest; ``base`` are the weights, if not those that are installed. Nothing is decoded before the first image is asked
+    for.
     Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
     """
     file = container.unpack(data, limits)
@@ -306,7 +309,11 @@ def decode_images(
     fused = any(tau != 1 for tau in taus)
     per_pixel = memory.DECODE_FUSED if fused else memory.DECODE
     work = memory.work_memory(limits, header.width * header.height, per_pixel)
-    found = checkpoints.find(header.family, header.model_digest)
+    found = base or checkpoints.find(header.family, header.model_digest)
+    if (found.family, found.short_digest) != (header.family, header.model_digest):
+        raise WeightsError(
+            f"the file needs {header.family} weights {header.model_digest.hex()}, not those of {found.path}"
+        )
     if header.level > (found.levels - 1) * LEVEL_STEPS:
         raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
     where = choose_device(device)
@@ -343,6 +350,7 @@ def decode_image(
     seed: int = 0,
     precision: Precision = "auto",
     crop: Crop | None = None,
+    base: Checkpoint | None = None,
 ) -> RGB:
     """Decompress the bytes of a .dlc file, or a crop of it, into (H, W, 3) uint8 sRGB.
 
@@ -350,4 +358,7 @@ def decode_image(
     """
     if tau is None:
         tau = container.unpack(data, limits).header.default_tau
-    return next(decode_images(data, (tau,), device, limits, steps=steps, seed=seed, precision=precision, crop=crop))
+    pictures = decode_images(
+        data, (tau,), device, limits, steps=steps, seed=seed, precision=precision, crop=crop, base=base
+    )
+    return next(pictures)

@@ -116,6 +116,7 @@ def encode_to_target(
     tau_hint: float | None = None,
     strict: bool = False,
     sections: Sequence[Section] = (),
+    base: checkpoints.Checkpoint | None = None,
 ) -> Encoded:
     """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
 
@@ -123,13 +124,16 @@ def encode_to_target(
     close; a PSNR is reached by the lowest level that does. Where the target lies outside the model's range for this
     picture, the nearest end of the range is taken and ``warning`` says so; with ``strict`` that raises UsageError,
     since the target is an argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
-    The same picture and target give the same bytes. Raises LimitError, UsageError, WeightsError.
+    The same picture and target give the same bytes. ``base`` are the weights, if not those that are installed; of one
+    level alone they meet no target. Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)
     height, width = rgb.shape[:2]
     limits.check_size(width, height)
-    found = checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    if found.levels == 1:
+        raise UsageError("a target needs weights of several rate levels; these have one")
     image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":

@@ -36,8 +36,9 @@ def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3) -> Path:
     reach = np.arange(-40, 41)
     likelihoods = np.tile(np.exp(-np.abs(reach) / 2.0) / np.exp(-np.abs(reach) / 2.0).sum(), (8, 1))
     lambdas = [0.0018 * 2.0**level for level in range(levels)]
+    default_level = min(1.0, levels - 1.0)
     config, arrays = export_base(
-        make_network(seed, levels), torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, 1.0, tiles, scales=32
+        make_network(seed, levels), torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, default_level, tiles, scales=32
     )
     path = folder / "mean-scale" / "base.safetensors"
     checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})

@@ -15,6 +15,7 @@ from dlcodec.cli.describing import info
 from dlcodec.cli.encoding import encode
 from dlcodec.cli.models import models
 from dlcodec.cli.showing import demo, evaluate, explore
+from dlcodec.cli.training import train
 from dlcodec.console import Volume, complain, volume
 from dlcodec.errors import DlcodecError, UsageError
 
@@ -50,11 +51,12 @@ def _global_options(
 
 for _command in (encode, decode, info, compare, demo, explore):
     app.command()(_command)
-app.command(
-    name="eval",
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)(evaluate)
+for _name, _group in (("eval", evaluate), ("train", train)):  # they read their arguments themselves
+    app.command(
+        name=_name,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(_group)
 app.add_typer(models, name="models")
 
 

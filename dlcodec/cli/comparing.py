@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force, parse_crop
+from dlcodec.cli.options import Device, DeviceName, Force, Model, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def compare(
         typer.Option(metavar="X,Y,W,H", help="What to show, in pixels.", show_default="where they differ most"),
     ] = None,
     zoom: Annotated[int, typer.Option(metavar="N", help="Enlargement of the crop, 1 to 16.")] = 2,
+    model: Model = None,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
@@ -35,9 +36,14 @@ def compare(
     from dlcodec.compare import run_compare
 
     def decode(data: bytes, tau: float) -> RGB:
+        from dlcodec.container import unpack
+        from dlcodec.limits import DEFAULT_LIMITS
         from dlcodec.pipeline import decode_image
+        from dlcodec.selection import base_to_decode
 
-        return decode_image(data, tau, device.value)
+        header = unpack(data, DEFAULT_LIMITS).header
+        base = base_to_decode(model, header.family, header.model_digest)
+        return decode_image(data, tau, device.value, base=base)
 
     part = None if crop is None else parse_crop(crop)
     shown = run_compare(pictures, output, decode, find_measures, crop=part, zoom=zoom, force=force)

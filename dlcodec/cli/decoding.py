@@ -16,6 +16,7 @@ from dlcodec.cli.options import (
     Force,
     MaxMemory,
     MaxPixels,
+    Model,
     PrecisionName,
     ScaleName,
     count_steps,
@@ -56,6 +57,7 @@ class Decoded:
 class DecodeOptions:
     """How one file is decoded; see ``pipeline.decode_images``."""
 
+    model: str | None
     steps: int | None
     seed: int
     precision: PrecisionName
@@ -108,8 +110,9 @@ def _found(
 def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
     """One picture a tau, (H, W, 3) uint8 sRGB, of the bytes of one .dlc file."""
     from dlcodec import checkpoint
+    from dlcodec.selection import base_to_decode
 
-    base = checkpoint.find(header.family, header.model_digest)
+    base = base_to_decode(options.model, header.family, header.model_digest)
     fused = sum(value != 1 for value in taus)
     total = fused * (options.steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
     from dlcodec.pipeline import decode_images
@@ -124,6 +127,7 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
         precision=options.precision.value,
         after_step=count_steps(total) if options.counts_steps else None,
         crop=options.crop,
+        base=base,
     )
 
 
@@ -167,6 +171,7 @@ def decode(
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    model: Model = None,
     quality: Annotated[
         int | None,
         typer.Option(metavar="N", help="1 to 100, of a lossy output.", show_default="JPEG 95, AVIF 90, WebP lossless"),
@@ -224,7 +229,7 @@ def decode(
             note=say,
         )
     counts = len(planned) == 1 and on_terminal()
-    options = DecodeOptions(steps, seed, precision, device, limits, part, counts_steps=counts)
+    options = DecodeOptions(model, steps, seed, precision, device, limits, part, counts_steps=counts)
 
     def name_outputs(job: Job, values: list[float]) -> list[Path]:
         return _name_outputs(job.outputs[0], values) if out_dir is None else list(job.outputs)

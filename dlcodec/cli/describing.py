@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dlcodec.cli.options import MaxPixels
+from dlcodec.cli.options import MaxPixels, Model
 from dlcodec.console import complain, show
 from dlcodec.errors import DlcodecError
 
@@ -21,12 +22,28 @@ def _line(key: str, value: Any) -> str:
     return f"{key.replace('_', ' '):<15} {shown}"
 
 
+def _weights(entry: dict[str, Any], model: str) -> dict[str, Any]:
+    """The paths of the weights, among those that ``model`` names, that decode a file and that serve it below tau 1."""
+    from dlcodec.checkpoint import find_fusion
+    from dlcodec.errors import WeightsError
+    from dlcodec.files import readable
+    from dlcodec.selection import base_to_decode
+
+    found: dict[str, Any] = {"weights": None, "fusion": None}
+    with suppress(WeightsError):
+        base = base_to_decode(model, entry["family"], bytes.fromhex(entry["model_digest"]))
+        found["weights"] = readable(str(base.path))
+        found["fusion"] = readable(str(find_fusion(base).path))
+    return found
+
+
 def info(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .dlc files to describe.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object a file.")] = False,
+    model: Model = None,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Describe .dlc files without decoding them."""
+    """Describe .dlc files without decoding them; with --model, also which of its weights would decode them."""
     import json
     from dataclasses import asdict
 
@@ -39,7 +56,8 @@ def info(
     worst: DlcodecError | None = None
     for path in files:
         try:
-            described.append({"file": str(path), **asdict(describe(read_bounded(path, limits.file_bytes), limits))})
+            entry = {"file": str(path), **asdict(describe(read_bounded(path, limits.file_bytes), limits))}
+            described.append(entry if model is None else {**entry, **_weights(entry, model)})
         except DlcodecError as error:
             complain(f"{path}: {error}")
             worst = worst or error

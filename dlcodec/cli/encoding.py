@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
-from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels
+from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model
 from dlcodec.console import complain, say, stage
 
 if TYPE_CHECKING:
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
+    from dlcodec.checkpoint import Checkpoint
     from dlcodec.container import Header
     from dlcodec.limits import Limits
     from dlcodec.picture import Picture
@@ -58,6 +59,7 @@ def _encoded(output: Path, size: int, header: Header, *, skipped: bool) -> Encod
 class EncodeOptions:
     """How one picture is encoded: to a level, or to a target; see ``pipeline`` and ``targeting``."""
 
+    base: Checkpoint
     level: float | None
     target: Target | None
     strict: bool
@@ -81,7 +83,13 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
         from dlcodec.pipeline import encode_image
 
         return encode_image(
-            picture.rgb, options.level, options.device.value, limits, tau_hint=options.tau_hint, sections=sections
+            picture.rgb,
+            options.level,
+            options.device.value,
+            limits,
+            tau_hint=options.tau_hint,
+            sections=sections,
+            base=options.base,
         )
     from dlcodec.targeting import encode_to_target
 
@@ -93,6 +101,7 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
         tau_hint=options.tau_hint,
         strict=options.strict,
         sections=sections,
+        base=options.base,
     )
     if encoded.warning:
         warn(f"warning: {encoded.warning}")
@@ -124,6 +133,7 @@ def encode(
             show_default="5",
         ),
     ] = None,
+    model: Model = None,
     target_bpp: Annotated[
         float | None, typer.Option(metavar="BPP", help="Bits per pixel of the file, at most; instead of a level.")
     ] = None,
@@ -155,7 +165,7 @@ def encode(
     max_memory: MaxMemory = None,
 ) -> None:
     """Compress images into .dlc files."""
-    from dlcodec import checkpoint, memory
+    from dlcodec import memory
     from dlcodec.arguments import check_level, check_tau
     from dlcodec.batch.plan import plan
     from dlcodec.batch.resume import Wanted, complete_encoding
@@ -164,6 +174,7 @@ def encode(
     from dlcodec.files import make_folder
     from dlcodec.image import read_picture
     from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.selection import base_to_encode
     from dlcodec.streams import read_input, refuse_output, write_output
     from dlcodec.targets import choose_target, parse_size
 
@@ -189,10 +200,10 @@ def encode(
             recursive=recursive,
             note=say,
         )
-    found = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+    found = base_to_encode(model)
     if level is not None:
         check_level(level, found.levels)
-    options = EncodeOptions(level, target, strict, tau_hint, thumbnail, device, limits)
+    options = EncodeOptions(found, level, target, strict, tau_hint, thumbnail, device, limits)
     default_level = found.config["default_level"]
     wanted_level = None if target else default_level if level is None else level
     wanted = Wanted(wanted_level, tau_hint, found.short_digest)

@@ -1,4 +1,4 @@
-"""The commands ``models list``, ``models show`` and ``models verify``."""
+"""The commands ``models list``, ``show``, ``verify`` and ``import``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcodec.console import complain, printable, show
-from dlcodec.errors import WeightsError
+from dlcodec.cli.options import Force
+from dlcodec.console import complain, printable, say, show
+from dlcodec.errors import UsageError, WeightsError
 
-models = typer.Typer(help="The weights that are installed: list, show, verify.", no_args_is_help=True)
+models = typer.Typer(
+    help="The weights that are installed: list, show, verify; import those of CompressAI.", no_args_is_help=True
+)
 
 Names = Annotated[
     list[str] | None,
@@ -57,7 +60,9 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _listed(model: dict[str, Any]) -> str:
     if model["role"] == "base":
-        what = f"{model['levels']} levels" + (f", {model['orientation']}" if model["orientation"] else "")
+        what = f"{model['levels']} level{'s' if model['levels'] > 1 else ''}" + (
+            f", {model['orientation']}" if model["orientation"] else ""
+        )
     else:
         what = f"for base {model['base'][:16]}"
     size = f"{model['parameters']:,} parameters, {model['file_bytes']:,} bytes"
@@ -110,3 +115,50 @@ def verify_models(names: Names = None, as_json: AsJson = False) -> None:
 
     entries, code = _each(names, verified)
     _finish(entries, code, as_json=as_json, text=lambda entry: printable(f"{entry['path']}: sound"))
+
+
+@models.command("import")
+def import_model(
+    folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of weights to write into.")],
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A .pth.tar, .pt or safetensors file of CompressAI.")
+    ] = None,
+    zoo: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="In place of a file: a model of CompressAI's zoo, mbt2018-mean.")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the zoo's model, 1 (smallest files) to 8 (best pictures).")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="What the file holds.", show_default="mean-scale, or the zoo's")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Write base-NAME.safetensors: one folder can hold several."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Convert a checkpoint of CompressAI into weights of ours: one rate level, tau 1, until a fusion is trained."""
+    import warnings
+
+    if (source is None) == (zoo is None) or (quality is None) != (zoo is None) or (zoo and family):
+        raise UsageError("give a CHECKPOINT and perhaps its --family, or --zoo and --quality")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries deprecate what they use themselves
+            from dlcodec.importing import zoo as pretrained
+            from dlcodec.importing.command import choose_output, import_source
+            from dlcodec.importing.source import read_source
+    except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
+        raise UsageError(f"an import needs CompressAI ({error}); pip install 'dlcodec[train]'") from error
+    family = pretrained.family(zoo) if zoo else family or "mean-scale"
+    output = choose_output(folder, family, name, force=force)
+    if source is not None:
+        read = read_source(source)
+    else:
+        assert zoo is not None
+        assert quality is not None
+        read = pretrained.fetch(zoo, quality)
+    imported = import_source(read, family, name, output)
+    ours, theirs = imported.comparison.ours, imported.comparison.theirs
+    say(f"{output}: digest {imported.digest[:16]}, {ours} on a photograph, {theirs} in CompressAI")

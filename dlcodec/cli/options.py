@@ -34,6 +34,15 @@ class DeviceName(StrEnum):
 
 Device = Annotated[DeviceName, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it exists.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="A family of the installed weights, or a folder or file of weights.",
+        show_default="the installed ones",
+    ),
+]
 
 
 MaxPixels = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force, count_steps, parse_taus
+from dlcodec.cli.options import Device, DeviceName, Force, Model, count_steps, parse_taus
 from dlcodec.console import say
 
 
@@ -15,15 +15,22 @@ def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")] = Path(
         "dlcodec-demo"
     ),
-    level: Annotated[float, typer.Option("--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.")] = 3.0,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            "--level", "-q", metavar="LEVEL", help="Rate level, 0 to 7.", show_default="3, or the model's last"
+        ),
+    ] = None,
+    model: Model = None,
     device: Device = DeviceName.auto,
     force: Force = False,
 ) -> None:
     """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
     from dlcodec.cli.measures import find_lpips
     from dlcodec.demo import run_demo
+    from dlcodec.selection import base_to_encode
 
-    run_demo(folder, level, device.value, find_lpips(), force=force)
+    run_demo(folder, base_to_encode(model), level, device.value, find_lpips(), force=force)
 
 
 def evaluate(context: typer.Context) -> None:
@@ -47,6 +54,7 @@ def explore(
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    model: Model = None,
     max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
     device: Device = DeviceName.auto,
     force: Force = False,
@@ -60,6 +68,7 @@ def explore(
         output,
         original=original,
         taus=taus,
+        model=model,
         steps=steps,
         seed=seed,
         most_megabytes=max_mb,

@@ -53,7 +53,14 @@ def _names(text: str) -> tuple[str, ...]:
 def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RESULTS", help="Folder; a run in it is resumed.")],
-    model: Annotated[str, typer.Option(help="Family of the base codec.")] = "mean-scale",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A family of the installed weights, or a folder or file of weights.",
+            show_default="the installed ones",
+        ),
+    ] = None,
     levels: Annotated[str, typer.Option("-q", "--level", help="Rate levels.", show_default="all")] = "",
     taus: Annotated[str, typer.Option("--tau", help="Below 1 needs fusion weights.")] = "0,.3,.5,.8,1",
     steps: Annotated[str, typer.Option(help="Steps of the sampler.", show_default="the model's")] = "",
@@ -85,7 +92,7 @@ def run(
         metric_weights=metric_weights,
         peers=_names(peers),
         device=device,  # type: ignore[arg-type]  # choose_device checks it
-        family=model,
+        model=model,
     )
     plan, settings, failures = prepare(request)
     from dlcodec.evaluation.lock import hold

@@ -17,7 +17,7 @@ import torch
 
 from dlcodec import __version__, checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
-from dlcodec.container import FAMILIES
+from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import DlcodecError, InputError, UsageError
 from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure, lpips_weights
 from dlcodec.evaluation.patch_fid import PatchFid, fid_weights
@@ -25,6 +25,7 @@ from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
 from dlcodec.fusion.fuse import choose_dtype
 from dlcodec.pipeline import Device, choose_device
+from dlcodec.selection import base_to_encode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".gif", ".jp2")
 _PACKAGES = (
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user asks for. No levels means every whole one; no steps the model's default."""
+    """What a user asks for: no levels means every whole one, no steps the model's; ``model`` as for ``selection``."""
 
     source: Path
     output: Path
@@ -48,7 +49,7 @@ class Request:
     metric_weights: Path | None
     peers: tuple[str, ...]
     device: Device
-    family: str = checkpoint.DEFAULT_FAMILY
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Plan:
     measures: Mapping[str, Measure]
     fid: PatchFid | None
     device: Device
-    family: str
+    base: Checkpoint
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -136,9 +137,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         raise UsageError(f"metric {unknown[0]!r} is none of {', '.join(METRICS)}")
     where = choose_device(request.device)
     device: Literal["cpu", "cuda"] = "cuda" if where.type == "cuda" else "cpu"
-    if request.family not in FAMILIES.values():
-        raise UsageError(f"model {request.family!r} is none of {', '.join(FAMILIES.values())}")
-    base = checkpoint.find(request.family)
+    base = base_to_encode(request.model)
     levels = request.levels or tuple(map(float, range(base.levels)))
     for level in levels:
         check_level(level, base.levels)
@@ -184,5 +183,5 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
         default_steps=int(fusion.config["steps"]) if fusion else None,
     )
-    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device, base.family)
+    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device, base)
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

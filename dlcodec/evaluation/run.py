@@ -85,11 +85,11 @@ def code(
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
         unpack(data, DEFAULT_LIMITS)
     else:
-        data = encode_image(rgb, first.quality, plan.device, family=plan.family)
+        data = encode_image(rgb, first.quality, plan.device, base=plan.base)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
     taus = [point.tau for point in points if point.tau is not None]
-    pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0)
+    pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0, base=plan.base)
     for point, picture in zip(points, pictures, strict=True):
         yield point, len(data), picture
 

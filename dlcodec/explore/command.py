@@ -15,6 +15,7 @@ from dlcodec.files import read_bounded, readable, refuse_existing, write_atomica
 from dlcodec.image import load_picture
 from dlcodec.info import describe
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.selection import base_to_decode
 
 DEFAULT_TAUS = tuple(step / 10 for step in range(11))
 _MOST_TAUS = 101
@@ -39,6 +40,7 @@ def run_explore(
     *,
     original: Path | None,
     taus: Sequence[float],
+    model: str | None,
     steps: int | None,
     seed: int,
     most_megabytes: float,
@@ -46,7 +48,7 @@ def run_explore(
     force: bool,
     count_steps: Callable[[int], Callable[[], None]],
 ) -> Page:
-    """Write the page of ``source`` to ``output``; ``taus`` as from ``choose_taus``.
+    """Write the page of ``source`` to ``output``; ``taus`` as from ``choose_taus``, ``model`` as for ``selection``.
 
     ``count_steps`` takes the number of the sampler's steps and gives what is to be called after each of them.
     What can be refused is refused before torch is imported. Raises DlcodecError.
@@ -70,11 +72,12 @@ def run_explore(
             f"{original} is {width} x {height} pixels, but {source} holds {header.width} x {header.height}: "
             "it is not the original"
         )
-    fusion = checkpoint.find_fusion(checkpoint.find(header.family, header.model_digest))
+    base = base_to_decode(model, header.family, header.model_digest)
+    fusion = checkpoint.find_fusion(base)
     after_step = count_steps((len(taus) - 1) * (steps or fusion.config["steps"]))
     from dlcodec import pipeline
 
-    decoded = pipeline.decode_images(data, taus, device, steps=steps, seed=seed, after_step=after_step)
+    decoded = pipeline.decode_images(data, taus, device, steps=steps, seed=seed, after_step=after_step, base=base)
     info = describe(data)
     facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)

@@ -52,7 +52,7 @@ def initialise(model: TrainableMeanScale, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 
     An exported checkpoint serves too: its integers go back to floating point.
-    Raises RuntimeError when a network tensor is missing or has another shape.
+    Raises RuntimeError when a network tensor is missing or has another shape, or one level is all there is.
     """
     with safe_open(start, "pt") as handle:
         names, metadata = set(handle.keys()), handle.metadata()
@@ -65,6 +65,8 @@ def initialise(model: TrainableMeanScale, start: Path) -> None:
     levels = model.network.params.levels
     for name in ("gain", "inv_gain", "hgain", "hinv"):
         rows = tensors[f"network.{name}"].abs()
+        if len(rows) < min(2, levels):
+            raise RuntimeError(f"{start} has one rate level; a ladder of {levels} cannot begin from it")
         while len(rows) < levels:
             rows = torch.cat([rows[:1] ** 2 / rows[1:2], rows])
         tensors[f"network.{name}"] = rows

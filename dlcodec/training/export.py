@@ -20,13 +20,25 @@ from dlcodec.entropy.tables import TableSet, table_from_probabilities, table_set
 SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(0.11), math.log(256), 64))
 """The deviations of the y tables, as in CompressAI."""
 
-_HYPER_REACH = 40
 _LAPLACE_SHARE = 0.1
+_INT32 = 2**31 - 1
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) -> tuple[dict[str, Any], Arrays]:
-    """The config entries and arrays of a network, but for the tables; ``medians`` is (N,) float."""
+def _shift(weight: Tensor, bias: Tensor) -> int:
+    """The largest power of two by which a layer's weight fits int16, and its bias int32 with the activation's bits."""
+    room = ((32767, 0, weight), (_INT32, ACTIVATION_BITS, bias))
+    shifts = [math.floor(math.log2(most / t.abs().max().item())) - bits for most, bits, t in room if t.any()]
+    return min(shifts, default=0)
+
+
+def quantise_network(
+    network: MeanScaleNetwork, medians: Tensor, scales: int, transforms: torch.dtype = torch.float16
+) -> tuple[dict[str, Any], Arrays]:
+    """The config entries and arrays of a network, but for the tables; ``medians`` is (N,) float.
+
+    ``transforms`` is the type in which ``g_a``, ``g_s`` and ``h_a`` are stored.
+    """
     params = network.params
     arrays: Arrays = {}
     shifts = []
@@ -35,7 +47,7 @@ def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) ->
         assert isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
         assert layer.bias is not None
         weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
-        shift = math.floor(math.log2(32767 / weight.abs().max().item()))
+        shift = _shift(weight, bias)
         shifts.append(shift)
         arrays[f"exact.h_s.{number}.weight"] = (weight * 2.0**shift).round().to(torch.int16).numpy()
         arrays[f"exact.h_s.{number}.bias"] = (bias * 2.0 ** (shift + ACTIVATION_BITS)).round().to(torch.int32).numpy()
@@ -47,7 +59,7 @@ def quantise_network(network: MeanScaleNetwork, medians: Tensor, scales: int) ->
     arrays["exact.thresholds"] = np.rint(middle * 2**ACTIVATION_BITS).astype(np.int32)
     for name, tensor in network.state_dict().items():
         if name.startswith(("g_a.", "g_s.", "h_a.")):
-            arrays[name] = tensor.half().numpy()
+            arrays[name] = tensor.to(transforms).numpy()
         elif name in ("gain", "inv_gain", "hgain"):
             arrays[name] = tensor.abs().float().numpy()
     return {"N": params.N, "M": params.M, "h_s_shifts": shifts}, arrays
@@ -73,13 +85,13 @@ def scale_priors(scales: int) -> list[tuple[int, npt.NDArray[np.float64]]]:
 
 
 def hyper_priors(likelihoods: npt.NDArray[np.float64]) -> list[tuple[int, npt.NDArray[np.float64]]]:
-    """The same for z, from its learned likelihoods (N, 81) at -40..40 around the medians; supports are trimmed."""
-    priors = []
+    """The same for z, from its learned likelihoods (N, 2 r + 1) at -r..r around the medians; supports are trimmed."""
+    priors, reach = [], likelihoods.shape[1] // 2
     for row in likelihoods:
         used = np.flatnonzero(row > 1e-7)
-        first, last = (int(used[0]), int(used[-1])) if used.size else (_HYPER_REACH, _HYPER_REACH)
+        first, last = (int(used[0]), int(used[-1])) if used.size else (reach, reach)
         inside = row[first : last + 1]
-        priors.append((first - _HYPER_REACH, np.append(inside, max(1e-7, 1 - inside.sum()))))
+        priors.append((first - reach, np.append(inside, max(1e-7, 1 - inside.sum()))))
     return priors
 
 
@@ -136,9 +148,12 @@ def table_arrays(tables: TableSet) -> Arrays:
 
 
 def base_config(
-    quantised: Mapping[str, Any], lambdas: Sequence[float], default_level: float, orientation: str
+    quantised: Mapping[str, Any], lambdas: Sequence[float | None], default_level: float, orientation: str
 ) -> dict[str, Any]:
-    """The whole config of a base checkpoint; ``orientation`` is "distortion" or "perception"."""
+    """The whole config of a base checkpoint, one of ``lambdas`` a level, None where nobody knows it.
+
+    ``orientation`` is "distortion" or "perception".
+    """
     return {
         **quantised,
         "lambdas": list(lambdas),

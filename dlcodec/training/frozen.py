@@ -21,9 +21,10 @@ Changes = Mapping[str, tuple[Tensor, Tensor]]
 
 def _rows(gains: Tensor, level: Tensor) -> Tensor:
     """The gain vectors of real-valued levels (B,), interpolated geometrically; (B, C, 1, 1)."""
-    low = level.floor().long().clamp(0, gains.shape[0] - 2)
+    last = gains.shape[0] - 1
+    low = level.floor().long().clamp(0, max(0, last - 1))
     logs = gains.abs().log()
-    return torch.lerp(logs[low], logs[low + 1], (level - low)[:, None]).exp()[:, :, None, None]
+    return torch.lerp(logs[low], logs[(low + 1).clamp_max(last)], (level - low)[:, None]).exp()[:, :, None, None]
 
 
 class FrozenBase:

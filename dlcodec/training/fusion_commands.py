@@ -18,6 +18,7 @@ from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.fusion_stages import (
@@ -32,9 +33,11 @@ from dlcodec.training.perceptual import load_lpips
 
 app = typer.Typer(add_completion=False)
 Output = Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")]
-Base = Annotated[Path, typer.Option(help="The exported base checkpoint, frozen.")]
-Data = Annotated[list[Path], typer.Option(help="Folder or tar of images; repeatable.")]
-Lpips = Annotated[Path, typer.Option(help="LPIPS-alex weights, safetensors.")]
+Base = Annotated[
+    Path, typer.Option(help="The base checkpoint, frozen: its file, or a folder of weights with one base.")
+]
+Data = Annotated[list[Path], typer.Option(exists=True, help="Folder or tar of images; repeatable.")]
+Lpips = Annotated[Path, typer.Option(exists=True, help="LPIPS-alex weights, safetensors.")]
 Steps = Annotated[int | None, typer.Option(help="Stop after this many steps.")]
 Minutes = Annotated[float | None, typer.Option(help="Or after this many minutes.")]
 Batch = Annotated[int, typer.Option(help="Crops a step.")]
@@ -54,6 +57,11 @@ class NoisedName(StrEnum):
     decoded = "decoded"
     auxiliary = "auxiliary"
     nothing = "nothing"
+
+
+def _base(path: Path) -> checkpoint.Checkpoint:
+    """A base by its file or its folder, never a family; raises UsageError, WeightsError."""
+    return base_to_encode(f"{path}/" if path.is_dir() else str(path))
 
 
 def _optimisation(rate: float, warmup: int, steps: int | None, minutes: float | None) -> Optimisation:
@@ -85,7 +93,7 @@ def auxiliary(
     optimisation = _optimisation(learning_rate, 20, steps, minutes)
     names = tuple(map(str, data))
     recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 1.0, "nothing", optimisation)
-    frozen = FrozenBase(base, where, bf16=bf16, compile_=compile_)
+    frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     train_auxiliary(recipe, frozen, lpips, output, where, save_every)
 
 
@@ -125,7 +133,7 @@ def fusion(
     recipe = FusionRecipe(
         names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, rising, noised.value, optimisation
     )
-    frozen = FrozenBase(base, where, bf16=bf16, compile_=compile_)
+    frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
     train_fusion(recipe, frozen, auxiliary, start, params, rank, schedule, lpips, output, where, save_every)
@@ -138,12 +146,14 @@ def validate_fusion(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
     base: Base,
     lpips: Lpips,
-    levels: Annotated[str, typer.Option("-q", help="Rate levels, separated by commas.")] = "1,3,5",
+    levels: Annotated[
+        str, typer.Option("-q", help="Rate levels, separated by commas.", show_default="1,3,5, or 0 where there is one")
+    ] = "",
     most: Annotated[int, typer.Option(help="Use at most this many images.")] = 24,
 ) -> None:
     """PSNR and LPIPS of the floating-point networks: stage 2's upper bound, or stage 3 in one step of its sampler."""
     cpu = torch.device("cpu")
-    frozen = FrozenBase(base, cpu, bf16=False, compile_=False)
+    frozen = FrozenBase(_base(base).path, cpu, bf16=False, compile_=False)
     metric = load_lpips(lpips)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
@@ -174,7 +184,7 @@ def validate_fusion(
     )
     trained.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
-    for q in map(float, levels.split(",")):
+    for q in map(float, (levels or ("1,3,5" if frozen.levels > 1 else "0")).split(",")):
         level, one = torch.tensor([q]), torch.ones(1)
 
         def plain(x: Tensor, level: Tensor = level) -> Tensor:
@@ -193,12 +203,17 @@ def validate_fusion(
 @app.command()
 def export_fusion(
     run: Annotated[Path, typer.Argument(help="Training checkpoint of stage 3.")],
-    output: Annotated[Path, typer.Argument(help="Checkpoint to write, as weights/mean-scale/fusion.safetensors.")],
     base: Base,
+    output: Annotated[
+        Path | None,
+        typer.Argument(help="Checkpoint to write.", show_default="fusion.safetensors beside the base"),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Default steps of the sampler.")] = 10,
 ) -> None:
     """Write the fusion checkpoint that ships: the moving average in float16, tied to its base by digest."""
-    found = checkpoint.read_metadata(base)
+    found = _base(base)
+    if output is None:
+        output = found.path.with_name(found.path.name.replace("base", "fusion", 1))
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     recipe = json.loads(metadata["recipe"])

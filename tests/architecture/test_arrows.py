@@ -38,6 +38,7 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("memory", "tiles"),
     },
+    "selection": {"checkpoint", "container", "errors"},
     "targets": {"errors"},
     "targeting": {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "image", "limits", "pipeline"),
@@ -46,15 +47,18 @@ ARROWS = {
     "sheet": {"image"},
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
-    "demo": {"container", "errors", "files", "image", "limits", "pipeline", "sheet"},
+    "demo": {"checkpoint", "container", "errors", "files", "image", "limits", "pipeline", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
     "streams": {"errors", "files"},
     "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
     "models": {"checkpoint", "errors"},
-    "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "training"},
+    "training": {"checkpoint", "codecs", "entropy", "errors", "fusion", "image", "limits", "selection", "training"},
+    "importing": {
+        *("checkpoint", "codecs", "entropy", "errors", "files", "image", "importing", "limits", "pipeline", "training"),
+    },
     "evaluation": {
         *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
-        *("files", "fusion", "image", "limits", "pipeline", "sheet", "windows"),
+        *("files", "fusion", "image", "limits", "pipeline", "selection", "sheet", "windows"),
     },
     "explore": {
         "arguments",
@@ -67,6 +71,7 @@ ARROWS = {
         "info",
         "limits",
         "pipeline",
+        "selection",
     },
     "": {
         *("arguments", "container", "errors", "image", "info", "limits", "picture", "pipeline", "sections"),
@@ -118,10 +123,17 @@ def test_every_room_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_nobody_imports_training_evaluation_or_the_command_line(module: str) -> None:
+def test_nobody_imports_training_importing_evaluation_or_the_command_line(module: str) -> None:
+    """But the commands that are them; and importing shares the export of training, not what trains."""
     room = _room(module)
-    allowed = {room} | {"__main__": {"cli"}, "cli": {"evaluation"}}.get(room, set())
-    assert _rooms(module) & {"training", "evaluation", "cli"} <= allowed
+    leaves = {"dlcodec.cli.training": "training", "dlcodec.cli.models": "importing"}
+    allowed = {room} | {"__main__": {"cli"}, "cli": {"evaluation", leaves.get(module, "cli")}}.get(room, set())
+    if room == "importing":
+        assert {name for name in imported_modules(module) if name.startswith("dlcodec.training")} <= {
+            "dlcodec.training.export"
+        }
+        allowed.add("training")
+    assert _rooms(module) & {"training", "importing", "evaluation", "cli"} <= allowed
 
 
 @pytest.mark.parametrize("module", [n for n in FILES if _room(n) == "cli"] + ["dlcodec.evaluation.commands"])
@@ -138,7 +150,7 @@ def test_the_command_line_imports_only_errors_and_the_console_before_a_command_r
     ("library", "homes"),
     [
         ("constriction", ("dlcodec.entropy.coder",)),
-        ("compressai", ("dlcodec.training", "dlcodec.evaluation")),
+        ("compressai", ("dlcodec.training", "dlcodec.importing", "dlcodec.evaluation")),
         ("matplotlib", ("dlcodec.evaluation.plots",)),
         ("bjontegaard", ("dlcodec.evaluation.curves",)),
         ("pillow_jxl", ("dlcodec.evaluation.peers",)),
@@ -158,7 +170,7 @@ def test_the_unpacking_of_a_file_needs_the_standard_library_only(module: str) ->
     assert not {name.split(".")[0] for name in imported_modules(module)} & {"numpy", "torch", "PIL", "safetensors"}
 
 
-INFERENCE = [name for name in FILES if _room(name) not in ("training", "evaluation")]
+INFERENCE = [name for name in FILES if _room(name) not in ("training", "importing", "evaluation")]
 _UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "runpy", "cloudpickle"}
 
 
@@ -178,3 +190,28 @@ def test_nothing_is_executed_because_a_file_says_so(module: str) -> None:
             assert "import_module" not in names or module == "dlcodec.codecs"
         elif isinstance(node, ast.keyword):
             assert node.arg != "allow_pickle"
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if _room(name) == "importing"])
+def test_foreign_checkpoints_are_loaded_by_torch_as_weights_alone(module: str) -> None:
+    """The one package that may call torch.load does so once, with ``weights_only=True``, and unpickles nothing."""
+    names = {name.split(".")[0] for name in imported_modules(module)}
+    assert not names & _UNSAFE_MODULES
+    tree = ast.parse(FILES[module].read_text())
+    assert not {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "__import__"}
+    loads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func) == "torch.load"
+    ]
+    assert len(loads) == (module == "dlcodec.importing.source")
+    for call in loads:
+        (given,) = (keyword.value for keyword in call.keywords if keyword.arg == "weights_only")
+        assert isinstance(given, ast.Constant)
+        assert given.value is True
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "torch":
+            assert "load" not in {alias.name for alias in node.names}
+        assert not (isinstance(node, ast.Attribute) and node.attr in {"load_state_dict_from_url", "allow_pickle"})

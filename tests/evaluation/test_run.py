@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dlcodec import checkpoint, container
+from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import lay_points, prepare
@@ -72,9 +73,9 @@ def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, mo
     encoded: list[float] = []
     original = evaluate.__globals__["encode_image"]
 
-    def count(rgb: object, level: float, device: str, family: str) -> bytes:
+    def count(rgb: object, level: float, device: str, base: Checkpoint) -> bytes:
         encoded.append(level)
-        return original(rgb, level, device, family=family)
+        return original(rgb, level, device, base=base)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", count)
     run, late = finish(request)
@@ -193,10 +194,10 @@ def test_an_unforeseen_fault_of_one_image_does_not_end_the_run(
 ) -> None:
     original = evaluate.__globals__["encode_image"]
 
-    def fail_on_small(rgb: np.ndarray, level: float, device: str, family: str) -> bytes:  # type: ignore[type-arg]
+    def fail_on_small(rgb: np.ndarray, level: float, device: str, base: Checkpoint) -> bytes:  # type: ignore[type-arg]
         if rgb.shape[0] == 48:
             raise MemoryError("too much")
-        return original(rgb, level, device, family=family)
+        return original(rgb, level, device, base=base)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", fail_on_small)
     run, events = finish(request_of())
@@ -293,7 +294,7 @@ def test_minus_zero_is_zero(request_of: Start) -> None:
         {"seeds": (), "taus": (0.0, 1.0)},
         {"metrics": ("ssim",)},
         {"device": "tpu"},
-        {"family": "jpeg"},
+        {"model": "jpeg"},
     ],
 )
 def test_values_out_of_range_are_refused(request_of: Start, changes: dict[str, object]) -> None:

@@ -1,0 +1,71 @@
+"""What a family needs to be imported: one function from a foreign state dict to our config and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from dlcodec.errors import UsageError, WeightsError
+from dlcodec.training.export import Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A foreign network as ours: ``config`` and ``arrays`` of a base checkpoint.
+
+    ``original`` is CompressAI's own module with the same weights, in evaluation mode: given (1, 3, H, W) in [0, 1], it
+    returns a dict with ``x_hat`` and the ``likelihoods`` of every latent.
+    """
+
+    config: Mapping[str, Any]
+    arrays: Arrays
+    original: nn.Module
+
+
+Convert = Callable[[Mapping[str, Tensor]], Converted]
+"""Raises WeightsError when the tensors are not those of the family."""
+
+
+def tensor_of(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """A tensor by its name; raises WeightsError where it is missing."""
+    if name not in tensors:
+        raise WeightsError(f"it lacks {name}")
+    return tensors[name]
+
+
+def check_shape(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> None:
+    """Raise WeightsError unless a tensor is there and has this shape."""
+    if (found := tuple(tensor_of(tensors, name).shape)) != shape:
+        raise WeightsError(f"{name} has the shape {found}, not {shape}")
+
+
+def take_parameters(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The parameters of ``network`` out of a state dict, float32; what else it holds must be buffers of ``network``.
+
+    Raises WeightsError when one is missing, left over, of another shape, or not finite.
+    """
+    known = network.state_dict().keys()
+    for name in tensors:
+        if name not in known:
+            raise WeightsError(f"it has {ascii(name)[:80]}, which {type(network).__name__} lacks")
+    taken = {}
+    for name, parameter in network.named_parameters():
+        check_shape(tensors, name, tuple(parameter.shape))
+        tensor = tensors[name]
+        if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
+            raise WeightsError(f"{name} is not made of finite floating-point numbers")
+        taken[name] = tensor.float().contiguous()
+    return taken
+
+
+def converter(family: str) -> Convert:
+    """The function that imports a family; raises UsageError for a family without one."""
+    from dlcodec.importing.mean_scale import convert_mean_scale
+
+    known = {"mean-scale": convert_mean_scale}
+    if family not in known:
+        raise UsageError(f"family {family!r} is none of those that can be imported: {', '.join(known)}")
+    return known[family]

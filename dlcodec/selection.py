@@ -1,0 +1,60 @@
+"""What ``--model`` names: an installed family, a folder of weights, or one base checkpoint. Without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlcodec import checkpoint
+from dlcodec.checkpoint import Checkpoint
+from dlcodec.container import FAMILIES
+from dlcodec.errors import UsageError, WeightsError
+
+
+def _bases(model: str) -> list[Checkpoint]:
+    """The base checkpoints of a file or a folder, in the order of their names; raises UsageError, WeightsError."""
+    path = Path(model)
+    if path.is_dir():
+        files = [
+            file for pattern in ("base*.safetensors", "*/base*.safetensors") for file in sorted(path.glob(pattern))
+        ]
+    elif path.is_file():
+        files = [path]
+    else:
+        families = ", ".join(FAMILIES.values())
+        raise UsageError(f"model {model!r} is neither a family ({families}) nor a folder or file of weights")
+    found = [each for each in map(checkpoint.read_metadata, files) if "base" not in each.config]
+    if not found:
+        raise WeightsError(f"{model} holds no base weights")
+    return found
+
+
+def base_to_encode(model: str | None) -> Checkpoint:
+    """The base checkpoint that ``model`` names; None is the default family.
+
+    A name of a family is never taken for a folder. Raises UsageError for a name that means nothing, or several
+    checkpoints, and WeightsError where there is none or a damaged one.
+    """
+    if model is None or model in FAMILIES.values():
+        return checkpoint.find(model or checkpoint.DEFAULT_FAMILY)
+    found = _bases(model)
+    if len(found) > 1:
+        names = ", ".join(str(each.path) for each in found)
+        raise UsageError(f"{model} holds several base weights; name one of {names}")
+    return found[0]
+
+
+def base_to_decode(model: str | None, family: str, short_digest: bytes) -> Checkpoint:
+    """The base checkpoint that a file needs, among those that ``model`` names; None is all that are installed.
+
+    Raises UsageError for a name that means nothing and WeightsError where the one that is needed is not there.
+    """
+    if model is None or model in FAMILIES.values():
+        if model not in (None, family):
+            raise WeightsError(f"the file needs {family} weights, not {model}")
+        return checkpoint.find(family, short_digest)
+    found = _bases(model)
+    for each in found:
+        if (each.family, each.short_digest) == (family, short_digest):
+            return each
+    there = ", ".join(f"{each.family} {each.short_digest.hex()}" for each in found)
+    raise WeightsError(f"the file needs {family} weights {short_digest.hex()}, but {model} has {there}")
