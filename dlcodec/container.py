@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from dlcodec import families
 from dlcodec.errors import CorruptFileError, UnsupportedFileError
 from dlcodec.limits import Limits
 
@@ -38,8 +39,8 @@ _MOST_SECTIONS = 64
 _FIXED = struct.Struct("<BBBBBHB8sI")
 _CRC = struct.Struct("<I")
 
-FAMILIES: dict[int, str] = {1: "mean-scale"}
-"""Family ids in the bitstream; append only."""
+FAMILIES: dict[int, str] = {family.number: family.name for family in families.FAMILIES}
+"""Family ids in the bitstream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
-from tests.tiny import write_checkpoint, write_fusion
+from tests.tiny import CHANNELS, write_checkpoint, write_fusion
 
 ROOT = Path(__file__).resolve().parent.parent
 RGB = npt.NDArray[np.uint8]
@@ -17,10 +17,11 @@ RGB = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder that holds a tiny codec and its fusion network."""
+    """A weights folder that holds a tiny codec of each family and its fusion network."""
     folder = tmp_path_factory.mktemp("weights")
-    write_checkpoint(folder)
-    write_fusion(folder)
+    for family in CHANNELS:
+        write_checkpoint(folder, family=family)
+        write_fusion(folder, family=family)
     return folder
 
 
@@ -29,6 +30,20 @@ def tiny(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Encode and decode with the tiny codec; the path of its checkpoint."""
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tiny_folder))
     return tiny_folder / "mean-scale" / "base.safetensors"
+
+
+@pytest.fixture(params=CHANNELS)
+def family(request: pytest.FixtureRequest, tiny: Path) -> str:
+    """Each family in turn, with its tiny codec."""
+    return request.param
+
+
+@pytest.fixture
+def family_file(family: str, photo: RGB) -> bytes:
+    """A 70 x 50 crop of the photograph, encoded by the tiny codec of each family in turn."""
+    from dlcodec.pipeline import encode_image
+
+    return encode_image(photo[100:150, 200:270], family=family)
 
 
 @pytest.fixture

@@ -9,39 +9,46 @@ import numpy as np
 import torch
 
 from dlcodec import checkpoint
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
+from dlcodec.codecs import codec_class
+from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.export import export_base, fusion_parts
 
+CHANNELS = {"mean-scale": (8, 12), "cheng2020": (8, 8)}
+"""N and M of each family's tiny network; a family that is not here has no tests of the whole decoder."""
 
-def make_network(seed: int = 0, levels: int = 3) -> MeanScaleNetwork:
-    """A random network of 8 and 12 channels whose latents spread over several symbols and scales."""
+
+def make_network(seed: int = 0, levels: int = 3, family: str = "mean-scale") -> HyperpriorNetwork:
+    """A random network of few channels whose latents spread over several symbols and scales."""
     torch.manual_seed(seed)
-    network = MeanScaleNetwork(MeanScaleParams(N=8, M=12, levels=levels)).eval()
+    N, M = CHANNELS[family]
+    network: HyperpriorNetwork = codec_class(family).network(HyperpriorParams(N=N, M=M, levels=levels)).eval()
+    last = [plans[-1].name for plans in network.exact_groups.values()][-1]
     with torch.no_grad():
         steps = torch.arange(levels)[:, None]
-        network.gain.copy_(20.0 * 1.5**steps * torch.ones(levels, 12))
+        network.gain.copy_(20.0 * 1.5**steps * torch.ones(levels, M))
         network.inv_gain.copy_(1 / network.gain)
-        network.hgain.copy_(4.0 * 1.2**steps * torch.ones(levels, 8))
+        network.hgain.copy_(4.0 * 1.2**steps * torch.ones(levels, N))
         network.hinv.copy_(1 / network.hgain)
-        network.h_s[4].weight.mul_(40)
+        network.get_parameter(f"{last}.weight").mul_(40)
     return network
 
 
-def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3) -> Path:
-    """Export a tiny codec as ``folder/mean-scale/base.safetensors``."""
+def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3, family: str = "mean-scale") -> Path:
+    """Export a tiny codec as ``folder/<family>/base.safetensors``."""
     random = np.random.default_rng(seed)
     tiles = [torch.from_numpy(random.integers(0, 256, (3, 64, 64), dtype=np.uint8)) for _ in range(4)]
     reach = np.arange(-40, 41)
     likelihoods = np.tile(np.exp(-np.abs(reach) / 2.0) / np.exp(-np.abs(reach) / 2.0).sum(), (8, 1))
     lambdas = [0.0018 * 2.0**level for level in range(levels)]
     default_level = min(1.0, levels - 1.0)
+    network = make_network(seed, levels, family)
     config, arrays = export_base(
-        make_network(seed, levels), torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, default_level, tiles, scales=32
+        network, torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, default_level, tiles, scales=32
     )
-    path = folder / "mean-scale" / "base.safetensors"
-    checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
+    path = folder / family / "base.safetensors"
+    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"})
     return path
 
 
@@ -49,19 +56,21 @@ PARAMS = DenoiserParams(M=12, C=16, units=2, heads=2, window=8)
 SCHEDULE = {"kind": "cosine", "offset": 0.008, "minimum": 1e-4}
 
 
-def make_denoiser(seed: int = 0) -> Denoiser:
+def make_denoiser(seed: int = 0, params: DenoiserParams = PARAMS) -> Denoiser:
     """A random fusion network that changes its latent visibly, and that depends on its noise."""
     torch.manual_seed(seed)
-    denoiser = Denoiser(PARAMS).eval().requires_grad_(False)
+    denoiser = Denoiser(params).eval().requires_grad_(False)
     denoiser.head.weight.normal_(0, 0.5)
     return denoiser
 
 
-def write_fusion(folder: Path, seed: int = 0) -> Path:
-    """Export a tiny fusion network as ``folder/mean-scale/fusion.safetensors``, tied to the base that lies there."""
-    base = checkpoint.read_metadata(folder / "mean-scale" / "base.safetensors")
-    tensors = {f"denoiser.{name}": tensor for name, tensor in make_denoiser(seed).state_dict().items()}
-    tensors |= {"mean": torch.linspace(-0.1, 0.1, 12), "deviation": torch.linspace(0.05, 0.2, 12)}
+def write_fusion(folder: Path, seed: int = 0, family: str = "mean-scale") -> Path:
+    """Export a tiny fusion network as ``folder/<family>/fusion.safetensors``, tied to the base that lies there."""
+    base = checkpoint.read_metadata(folder / family / "base.safetensors")
+    M = CHANNELS[family][1]
+    params = DenoiserParams(M=M, C=16, units=2, heads=2, window=8)
+    tensors = {f"denoiser.{name}": tensor for name, tensor in make_denoiser(seed, params).state_dict().items()}
+    tensors |= {"mean": torch.linspace(-0.1, 0.1, M), "deviation": torch.linspace(0.05, 0.2, M)}
     arrays = checkpoint.load_arrays(base)
     shapes = {n.removeprefix("g_s."): torch.Size(a.shape) for n, a in arrays.items() if n[:4] == "g_s." and a.ndim == 4}
     adapters = SynthesisAdapters(shapes, 2, base.levels)
@@ -69,7 +78,7 @@ def write_fusion(folder: Path, seed: int = 0) -> Path:
         up.data.normal_(0, 0.02)
         scale.data.uniform_(0.5, 1.5)
     tensors |= {f"adapters.{name}": tensor for name, tensor in adapters.state_dict().items()}
-    config, arrays = fusion_parts(tensors, base.digest, asdict(PARAMS), SCHEDULE, 10)
-    path = folder / "mean-scale" / "fusion.safetensors"
-    checkpoint.save(path, "mean-scale", config, arrays, {"data": "none: random weights for tests"})
+    config, arrays = fusion_parts(tensors, base.digest, asdict(params), SCHEDULE, 10)
+    path = folder / family / "fusion.safetensors"
+    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"})
     return path

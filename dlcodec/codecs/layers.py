@@ -1,4 +1,4 @@
-"""Layers that the base codecs share: GDN and the strided convolutions of learned transform coding."""
+"""Layers of learned transform coding: GDN, strided convolutions, a masked one."""
 
 from __future__ import annotations
 
@@ -66,6 +66,22 @@ def deconv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int 
     return nn.ConvTranspose2d(
         in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1
     )
+
+
+class MaskedConv(nn.Conv2d):
+    """A convolution that sees only what comes before its centre in raster order."""
+
+    mask: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
+        mask = torch.ones(kernel * kernel)
+        mask[kernel * kernel // 2 :] = 0
+        self.register_buffer("mask", mask.view(kernel, kernel), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', H, W)."""
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
 
 
 def add_change(weight: Tensor, change: Tensor) -> Tensor:

@@ -7,7 +7,9 @@ Winograd kernel may add. Nothing here calls ``exp``, ``pow`` or ``log``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,68 +32,129 @@ GAIN_BITS = 12
 LEVEL_STEPS = 256
 """A rate level is coded in steps of 1/256."""
 
-_ACTIVATION_LIMIT = 2.0**23
+ACTIVATION_LIMIT = 2.0**23
+"""No activation is larger in magnitude."""
+
+SLOPE_BITS = 16
+SLOPE = 655
+"""LeakyReLU's slope for negative values, with SLOPE_BITS."""
+
 _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
-_SLOPE_BITS = 16
-_SLOPE = 655
 _TILE = 24
-_HALO = 2
+
+Upsampling = Literal["none", "transposed", "shuffled"]
+"""How a layer doubles the sides: not, as a transposed convolution, or by giving each output four channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """A layer of a floating-point network that runs in integers once exported.
+
+    ``name`` is that of its weight and bias in the network's state dict, without their last part; ``activate`` says
+    that LeakyReLU follows.
+    """
+
+    name: str
+    upsampling: Upsampling
+    activate: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ExactLayer:
     """One convolution. ``weight`` and ``bias`` hold integers in float64.
 
-    ``weight`` is scaled by 2^shift and ``bias`` by 2^(shift + ACTIVATION_BITS). ``upsample`` makes it a transposed
-    convolution of stride 2; ``activate`` ends it with LeakyReLU of slope 655/65536.
+    ``weight`` is scaled by 2^shift and ``bias`` by 2^(shift + ACTIVATION_BITS). A transposed convolution has stride 2;
+    ``activate`` ends the layer with LeakyReLU of slope 655/65536.
     """
 
     weight: Tensor
     bias: Tensor
     shift: int
-    upsample: bool
+    upsampling: Upsampling
     activate: bool
 
     def __post_init__(self) -> None:
-        out = (0, 2, 3) if self.upsample else (1, 2, 3)
-        largest = (self.weight.abs().sum(out) * _ACTIVATION_LIMIT + self.bias.abs()).max().item()
+        out = (0, 2, 3) if self.upsampling == "transposed" else (1, 2, 3)
+        largest = (self.weight.abs().sum(out) * ACTIVATION_LIMIT + self.bias.abs()).max().item()
         if not largest < _EXACT:
             raise WeightsError("an integer layer could exceed 2^53 and lose exactness")
+
+    def to(self, device: torch.device) -> ExactLayer:
+        """The same layer on a device."""
+        return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W) integers in float64, to the same kind."""
         padding = self.weight.shape[-1] // 2
-        if self.upsample:
+        if self.upsampling == "transposed":
             total = F.conv_transpose2d(x, self.weight, stride=2, padding=padding, output_padding=1)
         else:
             total = F.conv2d(x, self.weight, padding=padding)
         total = total.round() + self.bias[None, :, None, None]
         y = (total * 2.0**-self.shift).round()
         if self.activate:
-            leak = ((y * _SLOPE) * 2.0**-_SLOPE_BITS).round()
+            leak = ((y * SLOPE) * 2.0**-SLOPE_BITS).round()
             y = torch.where(y < 0, leak, y)
-        return y.clamp(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+        y = y.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return F.pixel_shuffle(y, 2) if self.upsampling == "shuffled" else y
+
+
+def load_layers(
+    plans: Sequence[LayerPlan], shifts: Sequence[int], tensors: Mapping[str, Tensor]
+) -> tuple[ExactLayer, ...]:
+    """The layers of ``plans`` from ``tensors``, integers in float64 under ``exact.<name>.weight`` and ``.bias``.
+
+    Raises KeyError where one is missing, ValueError where there are more or fewer shifts than layers, WeightsError.
+    """
+    return tuple(
+        ExactLayer(
+            tensors[f"exact.{plan.name}.weight"],
+            tensors[f"exact.{plan.name}.bias"],
+            shift,
+            plan.upsampling,
+            plan.activate,
+        )
+        for plan, shift in zip(plans, shifts, strict=True)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleLadder:
+    """What separates the S scale indices: ``thresholds`` (S - 1,) int32 with ACTIVATION_BITS, rising."""
+
+    thresholds: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if self.thresholds.ndim != 1 or not (np.diff(self.thresholds.astype(np.int64)) > 0).all():
+            raise WeightsError("the scale thresholds do not rise")
+
+    def __len__(self) -> int:
+        return len(self.thresholds) + 1
+
+    def index(self, sigma: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Overwrite ``sigma`` (C, ...) int32 with ACTIVATION_BITS by its scale indices, and return it."""
+        for channel in sigma:
+            channel[...] = np.searchsorted(self.thresholds, channel, side="right")
+        return sigma
 
 
 @dataclass(frozen=True, slots=True)
 class HyperSynthesis:
-    """The exact path from decoded hyper-latent symbols to ``(mu, scale index)``.
+    """The exact path from decoded hyper-latent symbols through the layers of h_s.
 
-    ``medians`` (N,) with LATENT_BITS and ``inverse_gains`` (L, N) with GAIN_BITS are integers in float64;
-    ``thresholds`` (S - 1,) with ACTIVATION_BITS separate the S scale indices.
+    ``medians`` (N,) with LATENT_BITS and ``inverse_gains`` (L, N) with GAIN_BITS are integers in float64. A position
+    of the output sees hyper-latents at most ``reach`` away from its own.
     """
 
     layers: tuple[ExactLayer, ...]
     medians: Tensor
     inverse_gains: Tensor
-    thresholds: Tensor
+    reach: int
 
     def __post_init__(self) -> None:
         if not self.inverse_gains.abs().max().item() * LEVEL_STEPS * _HYPER_LIMIT < _EXACT:
             raise WeightsError("an inverse gain could exceed 2^53 and lose exactness")
-        if not (self.thresholds.diff() > 0).all():
-            raise WeightsError("the scale thresholds do not rise")
 
     def level_gain(self, level: int) -> Tensor:
         """The inverse gain of a level in steps of 1/256: (N,) integers with GAIN_BITS + 8 fractional bits."""
@@ -100,23 +163,17 @@ class HyperSynthesis:
         return self.inverse_gains[low] * (LEVEL_STEPS - weight) + self.inverse_gains[high] * weight
 
     @torch.inference_mode()
-    def __call__(
-        self, symbols: npt.NDArray[np.int32], level: int
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """``mu`` with ACTIVATION_BITS and the scale index, each (M, 4h, 4w) int32, of ``symbols`` (N, h, w)."""
+    def __call__(self, symbols: npt.NDArray[np.int32], level: int) -> npt.NDArray[np.int32]:
+        """What the last layer gives, (C, 4h, 4w) int32 with ACTIVATION_BITS, of ``symbols`` (N, h, w)."""
         z = torch.from_numpy(symbols.astype(np.float64)).to(self.medians.device) * 2.0**LATENT_BITS
         z = (z + self.medians[:, None, None]).clamp(-_HYPER_LIMIT, _HYPER_LIMIT)
         z = z * self.level_gain(level)[:, None, None]
         x = (z * 2.0 ** -(LATENT_BITS + GAIN_BITS + 8 - ACTIVATION_BITS)).round()[None]
-        x = x.clamp(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
-        # A position sees at most 2 hyper-latents around it. Integers are exact, so tiles change no bit.
-        mu, index = run_by_tiles(self._predict, (x,), tile=_TILE, halo=_HALO, ratio=4)[0].chunk(2)
-        return mu.cpu().numpy(), index.cpu().numpy()
+        x = x.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        # Integers are exact, so tiles change no bit.
+        return run_by_tiles(self._run, (x,), tile=_TILE, halo=self.reach, ratio=4)[0].cpu().numpy()
 
-    def _predict(self, x: Tensor) -> Tensor:
-        """``mu`` and the scale index over each other, (1, 2M, 4h, 4w) int32."""
+    def _run(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-        sigma, mu = x.chunk(2, 1)
-        index = torch.bucketize(sigma.contiguous(), self.thresholds, right=True, out_int32=True)
-        return torch.cat([mu.to(torch.int32), index], 1)
+        return x.to(torch.int32)

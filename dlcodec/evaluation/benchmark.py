@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dlcodec import checkpoint, container
 from dlcodec.codecs.base import CodingStep, Integers
-from dlcodec.codecs.mean_scale import HYPER_LAYERS, MeanScaleCodec
+from dlcodec.codecs.hyperprior import HyperpriorCodec
+from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from dlcodec.entropy.coder import Decoder, Encoder
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LEVEL_STEPS
 from dlcodec.fusion.fuse import Precision
@@ -55,7 +56,7 @@ def _median(function: Callable[[], Any], repeats: int) -> float:
 def time_stages(rgb: RGB, level: float, repeats: int, device: Device) -> Timings:
     """Median seconds of encode and decode at tau 1 in a warm process, and of the parts of each."""
     codec = load_codec(checkpoint.find("mean-scale"), choose_device(device))
-    assert isinstance(codec, MeanScaleCodec)
+    assert isinstance(codec, HyperpriorCodec)
     data = encode_image(rgb, level, device)
     file = container.unpack(data, DEFAULT_LIMITS)
     padded = pad(rgb, codec.stride)
@@ -132,9 +133,9 @@ def as_compressai(level: int) -> Any:
     model = MeanScaleHyperprior(N=found.config["N"], M=found.config["M"])
     state = dict(model.state_dict())
     state.update({n: t for n, t in arrays.items() if n.startswith(("g_a", "g_s", "h_a"))})
-    for (number, _, _), shift in zip(HYPER_LAYERS, found.config["h_s_shifts"], strict=True):
-        state[f"h_s.{number}.weight"] = arrays[f"exact.h_s.{number}.weight"] / 2.0**shift
-        state[f"h_s.{number}.bias"] = arrays[f"exact.h_s.{number}.bias"] / 2.0 ** (shift + ACTIVATION_BITS)
+    for plan, shift in zip(MeanScaleNetwork.exact_groups["h_s"], found.config["h_s_shifts"], strict=True):
+        state[f"{plan.name}.weight"] = arrays[f"exact.{plan.name}.weight"] / 2.0**shift
+        state[f"{plan.name}.bias"] = arrays[f"exact.{plan.name}.bias"] / 2.0 ** (shift + ACTIVATION_BITS)
 
     def scale(name: str, gain: Tensor, dimension: int) -> None:
         shape = [1, 1, 1, 1]

@@ -12,7 +12,8 @@ from compressai.models.utils import remap_old_keys
 from compressai.zoo.pretrained import load_pretrained
 from torch import Tensor
 
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
+from dlcodec.codecs.hyperprior_network import HyperpriorParams
+from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from dlcodec.entropy.exact import LATENT_BITS
 from dlcodec.errors import WeightsError
 from dlcodec.importing.families import Converted, check_shape, take_parameters, tensor_of
@@ -60,8 +61,8 @@ def hyper_likelihoods(bottleneck: EntropyBottleneck) -> Tensor:
 def convert_mean_scale(tensors: Mapping[str, Tensor]) -> Converted:
     """Convert a state dict of ``MeanScaleHyperprior(N, M)``, N and M read from its shapes, old names included.
 
-    The transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid; the tables are
-    built as ours are before they are fitted, those of z from the entropy bottleneck; gains are one. Raises WeightsError.
+    Transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid; tables are
+    built as ours are before they are fitted, those of z from the bottleneck; gains are one. Raises WeightsError.
     """
     state = remap_old_keys("entropy_bottleneck", load_pretrained(dict(tensors)))
     N, M = _channels(state, "g_a.0.weight"), _channels(state, "g_a.6.weight")
@@ -72,7 +73,7 @@ def convert_mean_scale(tensors: Mapping[str, Tensor]) -> Converted:
     parameters = take_parameters(state, original)
     torch.nn.Module.load_state_dict(original, parameters, strict=False)  # CompressAI's own wants its buffers too
     original.eval().requires_grad_(False)
-    network = MeanScaleNetwork(MeanScaleParams(N, M, levels=1)).requires_grad_(False)
+    network = MeanScaleNetwork(HyperpriorParams(N, M, levels=1)).requires_grad_(False)
     inside = {name: t for name, t in parameters.items() if name.startswith(("g_a.", "g_s.", "h_a.", "h_s."))}
     network.load_state_dict(inside, strict=False)
     medians = original.entropy_bottleneck.quantiles[:, 0, 1]

@@ -12,8 +12,10 @@ import typer
 from safetensors import safe_open
 
 from dlcodec import checkpoint
-from dlcodec.codecs.mean_scale import MeanScaleCodec
-from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.checkpoint import DEFAULT_FAMILY
+from dlcodec.codecs import codec_class
+from dlcodec.codecs.hyperprior_network import HyperpriorParams
+from dlcodec.families import FAMILIES
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
@@ -22,7 +24,7 @@ from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
 from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
-from dlcodec.training.rate_distortion import TrainableMeanScale
+from dlcodec.training.rate_distortion import TrainableCodec
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
@@ -50,15 +52,22 @@ def base(
     compile_: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = True,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     save_every: Annotated[float, typer.Option(help="Minutes between saves.")] = 5.0,
+    family: Annotated[
+        str, typer.Option(help=f"One of {', '.join(known.name for known in FAMILIES)}.")
+    ] = DEFAULT_FAMILY,
 ) -> None:
-    """Train a mean-scale base codec (N = 128, M = 192) for eight rate levels."""
+    """Train a base codec for eight rate levels."""
     if (steps is None) == (minutes is None):
         raise typer.BadParameter("give --steps or --minutes")
+    if family not in {known.name for known in FAMILIES}:
+        raise typer.BadParameter(f"family {family!r} is none of {', '.join(known.name for known in FAMILIES)}")
+    N, M = codec_class(family).network.channels
     recipe = BaseRecipe(
+        family=family,
         data=tuple(map(str, data)),
         lambdas=LADDER,
-        N=128,
-        M=192,
+        N=N,
+        M=M,
         batch=batch,
         crop=crop,
         seed=seed,
@@ -69,14 +78,16 @@ def base(
     train_base(recipe, output, start, torch.device(device), save_every)
 
 
-def _load_run(run: Path) -> tuple[TrainableMeanScale, dict[str, object]]:
+def _load_run(run: Path) -> tuple[TrainableCodec, dict[str, object]]:
     tensors = load_prefixed(run, "ema.")
     levels, M = tensors["network.gain"].shape
-    model = TrainableMeanScale(MeanScaleParams(tensors["network.hgain"].shape[1], M, levels)).eval()
-    model.load_state_dict(tensors, strict=False)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
-    return model, {**json.loads(metadata["recipe"]), **json.loads(metadata["state"])}
+    record = {**json.loads(metadata["recipe"]), **json.loads(metadata["state"])}
+    family = record.setdefault("family", checkpoint.DEFAULT_FAMILY)  # the first runs name none
+    model = TrainableCodec(family, HyperpriorParams(tensors["network.hgain"].shape[1], M, levels)).eval()
+    model.load_state_dict(tensors, strict=False)
+    return model, record
 
 
 @app.command()
@@ -113,7 +124,7 @@ def rate_cost(
     """Bits of y by the integer path and its tables against the floating-point path, per level."""
     model, _ = _load_run(run)
     found = checkpoint.read_metadata(weights)
-    codec = MeanScaleCodec(found.config, checkpoint.load_arrays(found), torch.device("cpu"))
+    codec = codec_class(found.family)(found.config, checkpoint.load_arrays(found), torch.device("cpu"))
     print("level   float path (bits)   integer path   fitted tables")
     for level in range(codec.levels):
         total = np.zeros(3)
@@ -135,7 +146,7 @@ def export(
     crop: Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")] = 256,
     default_level: Annotated[float, typer.Option(help="Level of encode without -q.")] = 5.0,
 ) -> None:
-    """Quantise the hyper-synthesis, fit the tables and write the checkpoint that ships."""
+    """Quantise the networks of the entropy path, fit the tables and write the checkpoint that ships."""
     model, record = _load_run(run)
     bottleneck = model.entropy_bottleneck
     medians = bottleneck.quantiles[:, 0, 1]
@@ -150,7 +161,7 @@ def export(
     arrays.update(
         {f"train.entropy_bottleneck.{n}": t.numpy() for n, t in bottleneck.state_dict().items() if n[0] != "_"}
     )
-    digest = checkpoint.save(output, "mean-scale", config, arrays, {**record, "commit": current_commit()})
+    digest = checkpoint.save(output, model.network.family, config, arrays, {**record, "commit": current_commit()})
     print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
 
 

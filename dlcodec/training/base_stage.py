@@ -1,4 +1,4 @@
-"""Stage 1: train a mean-scale base codec for all its rate levels; resumable, on CPU or CUDA."""
+"""Stage 1: train a base codec for all its rate levels; resumable, on CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dlcodec.codecs.mean_scale import HYPER_LAYERS
-from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.codecs.hyperprior_network import ExactGroups, HyperpriorParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
-from dlcodec.training.rate_distortion import TrainableMeanScale, rate_distortion_loss
+from dlcodec.training.rate_distortion import TrainableCodec, rate_distortion_loss
 
 
 @dataclass(frozen=True, slots=True)
 class BaseRecipe:
     """Everything that decides the outcome of the base stage; it is written into the checkpoint."""
 
+    family: str
     data: tuple[str, ...]
     lambdas: tuple[float, ...]
     N: int
@@ -36,19 +37,21 @@ class BaseRecipe:
     optimisation: Optimisation
 
 
-def dequantise(arrays: dict[str, Tensor], shifts: list[int]) -> dict[str, Tensor]:
-    """The tensors of an exported checkpoint as a floating-point network has them."""
+def dequantise(arrays: dict[str, Tensor], config: Mapping[str, Any], groups: ExactGroups) -> dict[str, Tensor]:
+    """The tensors of an exported checkpoint as a floating-point network with these ``exact_groups`` has them."""
     tensors = {
         n.removeprefix("train."): t.float() for n, t in arrays.items() if not n.startswith(("exact.", "tables."))
     }
     tensors["hinv"] = arrays["exact.hinv"].float() / (1 << GAIN_BITS)
-    for (number, _, _), shift in zip(HYPER_LAYERS, shifts, strict=True):
-        tensors[f"h_s.{number}.weight"] = arrays[f"exact.h_s.{number}.weight"].float() / 2**shift
-        tensors[f"h_s.{number}.bias"] = arrays[f"exact.h_s.{number}.bias"].float() / 2 ** (shift + ACTIVATION_BITS)
+    for group, plans in groups.items():
+        for plan, shift in zip(plans, config[f"{group}_shifts"], strict=True):
+            weight, bias = f"{plan.name}.weight", f"{plan.name}.bias"
+            tensors[weight] = arrays[f"exact.{weight}"].float() / 2**shift
+            tensors[bias] = arrays[f"exact.{bias}"].float() / 2 ** (shift + ACTIVATION_BITS)
     return tensors
 
 
-def initialise(model: TrainableMeanScale, start: Path) -> None:
+def initialise(model: TrainableCodec, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 
     An exported checkpoint serves too: its integers go back to floating point.
@@ -59,7 +62,7 @@ def initialise(model: TrainableMeanScale, start: Path) -> None:
     prefix = "ema." if any(name.startswith("ema.") for name in names) else ""
     tensors = {name: t for name, t in load_prefixed(start, prefix).items() if "reparam" not in name}
     if "exact.hinv" in names:
-        tensors = dequantise(tensors, json.loads(metadata["config"])["h_s_shifts"])
+        tensors = dequantise(tensors, json.loads(metadata["config"]), model.network.exact_groups)
     if not prefix:
         tensors = {n if n.startswith("entropy_bottleneck") else f"network.{n}": t for n, t in tensors.items()}
     levels = model.network.params.levels
@@ -81,11 +84,12 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
     ``output`` holds the weights (``model.``), their moving average (``ema.``) and the optimizers, float32.
     """
     torch.manual_seed(recipe.seed + steps_done(output))
-    model = TrainableMeanScale(MeanScaleParams(recipe.N, recipe.M, len(recipe.lambdas)))
+    model = TrainableCodec(recipe.family, HyperpriorParams(recipe.N, recipe.M, len(recipe.lambdas)))
     if start is not None and not output.exists():
         initialise(model, start)
     model = model.to(device).train()
-    convert_conv2d_weight_memory_format(model, torch.channels_last)
+    memory_format = model.network.training_format
+    convert_conv2d_weight_memory_format(model, memory_format)
     if recipe.compile:
         for name in ("g_a", "g_s", "h_a", "h_s"):
             getattr(model.network, name).compile()
@@ -95,7 +99,7 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
     lambdas = torch.tensor(recipe.lambdas, device=device)
 
     def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
-        x = sampler.batch().to(device).contiguous(memory_format=torch.channels_last)
+        x = sampler.batch().to(device).contiguous(memory_format=memory_format)
         level = torch.randint(len(lambdas), (recipe.batch,), device=device)
         outcome = model(x, level, torch.bfloat16 if recipe.bf16 else None)
         shown = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcodec.codecs.base import CodingStep, Integers
-from dlcodec.codecs.mean_scale import HYPER_LAYERS, MeanScaleCodec
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
+from dlcodec.codecs import codec_class
+from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.hyperprior import HyperpriorCodec
+from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
+from dlcodec.codecs.layers import MaskedConv
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS
 from dlcodec.entropy.tables import TableSet, table_from_probabilities, table_set
 
@@ -32,8 +34,22 @@ def _shift(weight: Tensor, bias: Tensor) -> int:
     return min(shifts, default=0)
 
 
+def quantise_layer(layer: torch.nn.Module) -> tuple[int, Arrays]:
+    """A convolution as integers: the shift, and ``weight`` (int16, scaled by 2^shift) and ``bias`` (int32)."""
+    assert isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+    assert layer.bias is not None
+    weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
+    if isinstance(layer, MaskedConv):
+        weight = weight * layer.mask
+    shift = _shift(weight, bias)
+    return shift, {
+        "weight": (weight * 2.0**shift).round().to(torch.int16).numpy(),
+        "bias": (bias * 2.0 ** (shift + ACTIVATION_BITS)).round().to(torch.int32).numpy(),
+    }
+
+
 def quantise_network(
-    network: MeanScaleNetwork, medians: Tensor, scales: int, transforms: torch.dtype = torch.float16
+    network: HyperpriorNetwork, medians: Tensor, scales: int, transforms: torch.dtype = torch.float16
 ) -> tuple[dict[str, Any], Arrays]:
     """The config entries and arrays of a network, but for the tables; ``medians`` is (N,) float.
 
@@ -41,16 +57,12 @@ def quantise_network(
     """
     params = network.params
     arrays: Arrays = {}
-    shifts = []
-    for number, _, _ in HYPER_LAYERS:
-        layer = network.h_s[number]
-        assert isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
-        assert layer.bias is not None
-        weight, bias = layer.weight.detach().double(), layer.bias.detach().double()
-        shift = _shift(weight, bias)
-        shifts.append(shift)
-        arrays[f"exact.h_s.{number}.weight"] = (weight * 2.0**shift).round().to(torch.int16).numpy()
-        arrays[f"exact.h_s.{number}.bias"] = (bias * 2.0 ** (shift + ACTIVATION_BITS)).round().to(torch.int32).numpy()
+    shifts: dict[str, list[int]] = {}
+    for group, plans in network.exact_groups.items():
+        for plan in plans:
+            shift, layer = quantise_layer(network.get_submodule(plan.name))
+            shifts.setdefault(f"{group}_shifts", []).append(shift)
+            arrays |= {f"exact.{plan.name}.{name}": array for name, array in layer.items()}
     arrays["exact.medians"] = (medians.detach().double() * 2**LATENT_BITS).round().to(torch.int32).numpy()
     arrays["exact.hinv"] = (
         (network.hinv.detach().double().abs() * 2**GAIN_BITS).round().clamp_min(1).to(torch.int32).numpy()
@@ -62,7 +74,7 @@ def quantise_network(
             arrays[name] = tensor.to(transforms).numpy()
         elif name in ("gain", "inv_gain", "hgain"):
             arrays[name] = tensor.abs().float().numpy()
-    return {"N": params.N, "M": params.M, "h_s_shifts": shifts}, arrays
+    return {"N": params.N, "M": params.M, **shifts}, arrays
 
 
 def _cell(cdf: Any, symbols: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -100,8 +112,18 @@ def tables_from(priors: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> TableS
     return table_set([(low, table_from_probabilities(p)) for low, p in priors])
 
 
+def drive(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> None:
+    """Run a codec's coding steps to their end, answering each with what ``code`` makes of it."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(code(step))
+    except StopIteration:
+        return
+
+
 def fit_tables(
-    codec: MeanScaleCodec, priors: Sequence[tuple[int, npt.NDArray[np.float64]]], images: Iterable[Tensor], seed: int
+    codec: HyperpriorCodec, priors: Sequence[tuple[int, npt.NDArray[np.float64]]], images: Iterable[Tensor], seed: int
 ) -> TableSet:
     """Tables from how often each symbol really occurs under each table, leaning on the prior where data is thin.
 
@@ -127,13 +149,7 @@ def fit_tables(
     for image in images:
         level = int(random.integers((codec.levels - 1) * LEVEL_STEPS + 1))
         x = image[None].float() / 255
-        steps = codec.coding_steps(image.shape[1], image.shape[2], level, codec.analyse(x, level))
-        step = next(steps)
-        while True:
-            try:
-                step = steps.send(code(step))
-            except StopIteration:
-                break
+        drive(codec.coding_steps(image.shape[1], image.shape[2], level, codec.analyse(x, level)), code)
     fitted: list[tuple[int, npt.NDArray[np.int32]]] = []
     for (low, prior), count in zip(priors, counts, strict=True):
         if len(fitted) >= hyper_tables:
@@ -163,7 +179,7 @@ def base_config(
 
 
 def export_base(
-    network: MeanScaleNetwork,
+    network: HyperpriorNetwork,
     medians: Tensor,
     hyper_likelihoods: npt.NDArray[np.float64],
     lambdas: Sequence[float],
@@ -175,7 +191,8 @@ def export_base(
     quantised, arrays = quantise_network(network, medians, scales)
     config = base_config(quantised, lambdas, default_level, "distortion")
     priors = [*hyper_priors(hyper_likelihoods), *scale_priors(scales)]
-    first = MeanScaleCodec(config, {**arrays, **table_arrays(tables_from(priors))}, torch.device("cpu"))
+    tables = table_arrays(tables_from(priors))
+    first: HyperpriorCodec = codec_class(network.family)(config, {**arrays, **tables}, torch.device("cpu"))
     return config, {**arrays, **table_arrays(fit_tables(first, priors, images, seed=0))}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec import checkpoint
-from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.training.base_stage import initialise
-from dlcodec.training.rate_distortion import TrainableMeanScale
+from dlcodec.training.rate_distortion import TrainableCodec
 
 Changes = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -28,21 +29,26 @@ def _rows(gains: Tensor, level: Tensor) -> Tensor:
 
 
 class FrozenBase:
-    """The shipped mean-scale codec with its transforms under autocast and its hyper-synthesis in float32."""
+    """An exported codec with its transforms under autocast and its prediction of the latent in float32."""
 
     def __init__(self, path: Path, device: torch.device, *, bf16: bool, compile_: bool) -> None:
         found = checkpoint.read_metadata(path)
         self.digest, self.family, self.levels = found.digest, found.family, found.levels
         self.orientation: str = found.config["orientation"]
         self.channels: int = found.config["M"]
-        model = TrainableMeanScale(MeanScaleParams(found.config["N"], self.channels, self.levels))
+        model = TrainableCodec(self.family, HyperpriorParams(found.config["N"], self.channels, self.levels))
         initialise(model, path)
         model = model.to(device).eval().requires_grad_(False)
-        convert_conv2d_weight_memory_format(model, torch.channels_last)
+        self.memory_format = model.network.training_format
+        convert_conv2d_weight_memory_format(model, self.memory_format)
         self._network, self.g_a = model.network, model.network.g_a
         self._medians = model.entropy_bottleneck._get_medians()[None].detach()
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
         self.synthesis_shapes = {n: p.shape for n, p in self._network.g_s.named_parameters() if p.ndim == 4}
+        self._changes: Changes = {}
+        for name, layer in self._network.g_s.named_modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                layer.register_forward_hook(partial(self._change, f"{name}.weight"))
         self._synthesis = torch.compile(self._adapted) if compile_ else self._adapted
 
     def decode(self, y: Tensor, level: Tensor) -> Tensor:
@@ -53,27 +59,34 @@ class FrozenBase:
             with self._autocast:
                 z = net.h_a(scaled)
             z_hat = quantize_ste(z.float() * _rows(net.hgain, level) - self._medians) + self._medians
-            _, mu = net.h_s(z_hat * _rows(net.hinv, level)).chunk(2, 1)
-            return (quantize_ste(scaled - mu) + mu) * _rows(net.inv_gain, level)
+            features = net.h_s(z_hat * _rows(net.hinv, level))
+            return net.receive(features, scaled) * _rows(net.inv_gain, level)
 
     def analyse(self, x: Tensor) -> Tensor:
         """``g_a(x)``, (B, M, H/16, W/16) float32."""
         with torch.no_grad(), self._autocast:
             return self.g_a(x).float()
 
+    def _change(self, name: str, layer: nn.Module, inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        """What a convolution of the synthesis gives with the change of its weight, if there is one.
+
+        Each crop has a level of its own, so the change is applied as two thin layers beside the frozen one.
+        """
+        if (factors := self._changes.get(name)) is None:
+            return out
+        (x,), (down, up) = inputs, factors
+        if isinstance(layer, nn.ConvTranspose2d):
+            thin = torch.einsum("bchw,bcr->brhw", x, down)
+            kernel, pads = up.view(-1, *layer.weight.shape[1:]), (layer.padding, layer.output_padding)
+            return out + functional.conv_transpose2d(thin, kernel, None, layer.stride, *pads)  # type: ignore[arg-type]
+        assert isinstance(layer, nn.Conv2d)
+        thin = functional.conv2d(x, up.view(-1, *layer.weight.shape[1:]), None, layer.stride, layer.padding)
+        return out + torch.einsum("brhw,bcr->bchw", thin, down)
+
     def _adapted(self, y: Tensor, changes: Changes) -> Tensor:
-        for name, layer in self._network.g_s.named_children():
-            out = layer(y)
-            if factors := changes.get(f"{name}.weight"):
-                # Each crop has a level of its own, so the change is applied as two thin layers beside the frozen one.
-                down, up = factors
-                assert isinstance(layer, nn.ConvTranspose2d)
-                thin = torch.einsum("bchw,bcr->brhw", y, down)
-                kernel = up.view(-1, *layer.weight.shape[1:])
-                pads = layer.padding, layer.output_padding
-                out = out + functional.conv_transpose2d(thin, kernel, None, layer.stride, *pads)  # type: ignore[arg-type]
-            y = out
-        return y
+        self._changes = changes
+        out: Tensor = self._network.g_s(y)
+        return out
 
     def synthesise(self, y: Tensor, changes: Changes | None = None) -> Tensor:
         """``g_s(y)``, (B, 3, H, W) float32, its weights changed as ``SynthesisAdapters.forward`` says.
@@ -81,4 +94,4 @@ class FrozenBase:
         Gradients pass through to ``y`` and to the factors of the changes.
         """
         with self._autocast:
-            return self._synthesis(y, changes or {}).float()
+            return self._synthesis(y.contiguous(memory_format=self.memory_format), changes or {}).float()

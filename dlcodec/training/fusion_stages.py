@@ -72,9 +72,9 @@ def _setting(
     return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
 
 
-def _batches(sampler: CropSampler, device: torch.device) -> Iterator[Tensor]:
+def _batches(sampler: CropSampler, base: FrozenBase, device: torch.device) -> Iterator[Tensor]:
     while True:
-        yield sampler.batch().to(device).contiguous(memory_format=torch.channels_last)
+        yield sampler.batch().to(device).contiguous(memory_format=base.memory_format)
 
 
 def train_auxiliary(
@@ -88,7 +88,7 @@ def train_auxiliary(
     encoder = copy.deepcopy(base.g_a).requires_grad_(True).train()
     if recipe.compile:
         encoder.compile()
-    images = _batches(sampler, device)
+    images = _batches(sampler, base, device)
 
     def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:
         x = next(images)
@@ -178,7 +178,7 @@ def train_fusion(
     ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
     """
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
-    images = _batches(sampler, device)
+    images = _batches(sampler, base, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
     fusion = TrainableFusion(params, base.synthesis_shapes, rank, base.levels).to(device).train()
     convert_conv2d_weight_memory_format(fusion, torch.channels_last)

@@ -1,4 +1,4 @@
-"""What exactness costs in rate: the integer hyper-synthesis and its tables against the floating-point path."""
+"""What exactness costs in rate: the integer networks and their tables against the floating-point path."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcodec.codecs.mean_scale import MeanScaleCodec
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
+from dlcodec.codecs.base import CodingStep, Integers
+from dlcodec.codecs.hyperprior import HyperpriorCodec
+from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
 from dlcodec.entropy.exact import LATENT_BITS, LEVEL_STEPS
-from dlcodec.training.export import SCALES
+from dlcodec.entropy.length import CodeLength
+from dlcodec.training.export import SCALES, drive
 
 
 @dataclass(frozen=True, slots=True)
 class RateCost:
     """Ideal bits of y for one image.
 
-    ``floating``: float32 h_s, a Gaussian of its own sigma per symbol. ``integer``: exact h_s, a Gaussian of the
-    sigma of its scale index. ``tables``: exact h_s and the checkpoint's tables, as coded.
+    ``floating``: float32 networks, a Gaussian of its own sigma per symbol. ``integer``: exact networks, a Gaussian of
+    the sigma of its scale index. ``tables``: exact networks and the checkpoint's tables, as coded.
     """
 
     floating: float
@@ -36,26 +38,24 @@ def _gaussian_bits(distance: npt.NDArray[np.float64], sigma: npt.NDArray[np.floa
 
 
 @torch.inference_mode()
-def rate_cost(codec: MeanScaleCodec, network: MeanScaleNetwork, x: Tensor, level: int) -> RateCost:
+def rate_cost(codec: HyperpriorCodec, network: HyperpriorNetwork, x: Tensor, level: int) -> RateCost:
     """Measure one padded image (1, 3, H, W) in [0, 1] at an integer level; ``network`` is the codec's float source."""
     latents = codec.analyse(x, level * LEVEL_STEPS)
     exact = codec.hyper_synthesis
     z_hat = torch.from_numpy(latents.z_symbols).float() + (exact.medians / (1 << LATENT_BITS)).float()[:, None, None]
-    sigma, mu = (
-        t[0].double().numpy() for t in network.h_s((z_hat * network.hinv[level].abs()[:, None, None])[None]).chunk(2, 1)
-    )
-    floating = _gaussian_bits(np.rint(latents.y - mu), sigma)
-    tables = codec.models.tables
-    driver = codec.coding_steps(x.shape[2], x.shape[3], level * LEVEL_STEPS, latents)
-    step = next(driver)
-    assert step.symbols is not None
-    step = driver.send(step.symbols)
-    symbols = step.symbols
-    assert symbols is not None
-    scale = step.index - codec.hyper_tables
-    integer = _gaussian_bits(symbols.astype(np.float64), SCALES[scale])
-    low, high = tables.minimum[step.index], tables.maximum[step.index]
-    offset = np.where((symbols < low) | (symbols > high), high - low + 1, symbols - low)
-    start = tables.start[step.index] + offset
-    coded = float(-np.log2((tables.cdf[start + 1] - tables.cdf[start]) / 2.0**24).sum())
-    return RateCost(floating, integer, coded)
+    features = network.h_s((z_hat * network.hinv[level].abs()[:, None, None])[None])
+    y = torch.from_numpy(latents.y)[None]
+    sigma, mu = (t.double().numpy() for t in network.predict(features, network.receive(features, y)))
+    floating = _gaussian_bits(np.rint(y.numpy() - mu), sigma)
+    length, integer = CodeLength(codec.models.tables), 0.0
+
+    def code(step: CodingStep) -> Integers:
+        nonlocal integer
+        assert step.symbols is not None
+        if step.index.max() >= codec.hyper_tables:
+            length.encode(step.symbols.ravel(), step.index.ravel())
+            integer += _gaussian_bits(step.symbols.astype(np.float64), SCALES[step.index - codec.hyper_tables])
+        return step.symbols
+
+    drive(codec.coding_steps(x.shape[2], x.shape[3], level * LEVEL_STEPS, latents), code)
+    return RateCost(floating, integer, length.bits)

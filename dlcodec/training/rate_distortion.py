@@ -1,4 +1,4 @@
-"""The base stage: rate plus lambda times distortion over all rate levels of a mean-scale codec at once."""
+"""The base stage: rate plus lambda times distortion over all rate levels of a codec at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from compressai.ops import quantize_ste
 from torch import Tensor, nn
 
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams
+from dlcodec.codecs import codec_class
+from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,16 @@ class RateDistortion:
     mse: Tensor
 
 
-class TrainableMeanScale(nn.Module):
-    """The mean-scale network beside CompressAI's entropy models.
+class TrainableCodec(nn.Module):
+    """The networks of a family beside CompressAI's entropy models.
 
-    The transforms may run under bf16 autocast; the entropy path always runs in float32.
+    The transforms may run under bf16 autocast; the entropy path always runs in float32. In evaluation mode an
+    autoregressive prediction sees what a decoder would have.
     """
 
-    def __init__(self, params: MeanScaleParams) -> None:
+    def __init__(self, family: str, params: HyperpriorParams) -> None:
         super().__init__()
-        self.network = MeanScaleNetwork(params)
+        self.network: HyperpriorNetwork = codec_class(family).network(params)
         self.entropy_bottleneck = EntropyBottleneck(params.N)
         self.gaussian_conditional = GaussianConditional(None)
 
@@ -46,7 +48,9 @@ class TrainableMeanScale(nn.Module):
         _, z_likelihood = eb(z)
         medians = eb._get_medians().detach()[None, :, :]
         z_hat = (quantize_ste(z - medians) + medians) * row(net.hinv)
-        sigma, mu = net.h_s(z_hat).chunk(2, 1)
+        features = net.h_s(z_hat)
+        seen = y + torch.empty_like(y).uniform_(-0.5, 0.5) if self.training else net.receive(features, y)
+        sigma, mu = net.predict(features, seen)
         _, y_likelihood = self.gaussian_conditional(y, sigma, mu)
         y_hat = (quantize_ste(y - mu) + mu) * row(net.inv_gain)
         with torch.autocast(x.device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None):

@@ -62,9 +62,7 @@ def test_resume_knows_files_of_other_weights(run: Run, folder: Path, image: Path
     assert run(*arguments).code == 8  # of other weights: not what is wanted, and kept
 
 
-def test_the_demonstration_the_list_and_the_page_take_it(
-    run: Run, folder: Path, image: Path, tmp_path: Path
-) -> None:
+def test_the_demonstration_the_list_and_the_page_take_it(run: Run, folder: Path, image: Path, tmp_path: Path) -> None:
     assert run("demo", "--model", folder, "-o", tmp_path / "demo").code == 0
     coded = tmp_path / "demo" / "coffee.dlc"
     (said,) = json.loads(run("info", coded, "--model", folder, "--json").out)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork, MeanScaleParams, level_gain
+from dlcodec.codecs.hyperprior_network import HyperpriorParams, level_gain
+from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from tests.tiny import make_network
 
 
@@ -19,7 +20,7 @@ def test_the_network_equals_compressai_on_the_same_state_dict() -> None:
         for name, parameter in theirs.named_parameters():
             if name.startswith(("g_", "h_")):
                 parameter.add_(0.02 * torch.rand_like(parameter))
-    ours = MeanScaleNetwork(MeanScaleParams(N=16, M=24, levels=1)).eval()
+    ours = MeanScaleNetwork(HyperpriorParams(N=16, M=24, levels=1)).eval()
     gains = {
         name: tensor for name, tensor in ours.state_dict().items() if name.startswith(("gain", "inv", "hgain", "hinv"))
     }
@@ -41,21 +42,17 @@ def test_fractional_levels_interpolate_geometrically() -> None:
 def test_the_integer_hyper_synthesis_follows_the_floating_point_one() -> None:
     import numpy as np
 
-    from dlcodec.codecs.mean_scale import HYPER_LAYERS
-    from dlcodec.entropy.exact import ExactLayer, HyperSynthesis
+    from dlcodec.entropy.exact import HyperSynthesis, load_layers
     from dlcodec.training.export import quantise_network
 
     network = make_network()
     medians = torch.linspace(-0.4, 0.4, 8)
     config, arrays = quantise_network(network, medians, 32)
     exact = {n: torch.from_numpy(a.astype(np.float64)) for n, a in arrays.items() if n.startswith("exact.")}
-    layers = tuple(
-        ExactLayer(exact[f"exact.h_s.{n}.weight"], exact[f"exact.h_s.{n}.bias"], shift, up, act)
-        for (n, up, act), shift in zip(HYPER_LAYERS, config["h_s_shifts"], strict=True)
-    )
-    integer = HyperSynthesis(layers, exact["exact.medians"], exact["exact.hinv"], exact["exact.thresholds"])
+    layers = load_layers(network.exact_groups["h_s"], config["h_s_shifts"], exact)
+    integer = HyperSynthesis(layers, exact["exact.medians"], exact["exact.hinv"], 2)
     symbols = np.random.default_rng(0).integers(-5, 6, (8, 3, 4)).astype(np.int32)
-    mu, _ = integer(symbols, 256)
+    _, mu = np.split(integer(symbols, 256), 2)
     with torch.inference_mode():
         z_hat = (torch.from_numpy(symbols).float() + medians[:, None, None]) * network.hinv[1][:, None, None]
         expected = network.h_s(z_hat[None])[0].chunk(2)[1]

@@ -1,0 +1,216 @@
+"""What all hyperprior codecs share: transforms in floating point, gains, padding, and the coding of z in integers."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
+from dlcodec.codecs.layers import add_change
+from dlcodec.entropy.coder import Models
+from dlcodec.entropy.exact import (
+    ACTIVATION_BITS,
+    GAIN_BITS,
+    LATENT_BITS,
+    LEVEL_STEPS,
+    HyperSynthesis,
+    ScaleLadder,
+    load_layers,
+)
+from dlcodec.entropy.tables import TableSet
+from dlcodec.errors import DlcodecError, WeightsError
+from dlcodec.tiles import run_by_tiles
+
+_UNIT = 1 << ACTIVATION_BITS
+_LARGEST = 2**20
+_KINDS = ("weight", "bias")
+
+
+@dataclass(frozen=True, slots=True)
+class HyperpriorLatents:
+    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float32."""
+
+    z_symbols: Integers
+    y: npt.NDArray[np.float32]
+
+
+def round_to_symbols(y: npt.NDArray[np.float32], mu: Integers) -> Integers:
+    """The symbols of ``y`` around its means ``mu`` with ACTIVATION_BITS, int32 of one shape."""
+    symbols: Integers = np.rint(y - mu / _UNIT).clip(-_LARGEST, _LARGEST).astype(np.int32)
+    return symbols
+
+
+def latent_of(symbols: Integers, mu: Integers) -> Integers:
+    """The latent with ACTIVATION_BITS, int32, of symbols and means."""
+    latent = symbols.clip(-_LARGEST, _LARGEST)
+    latent *= _UNIT
+    latent += mu
+    return latent
+
+
+def _integers(network: HyperpriorNetwork, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
+    """The integer arrays of a checkpoint in float64; ``network`` says which there are, and their shapes.
+
+    Raises WeightsError when one is missing, left over, not of integers or of another shape.
+    """
+    exact = {name: array for name, array in arrays.items() if name.startswith("exact.")}
+    names = [plan.name for plans in network.exact_groups.values() for plan in plans]
+    wanted = {f"exact.{n}.{kind}": network.get_parameter(f"{n}.{kind}").shape for n in names for kind in _KINDS}
+    wanted |= {"exact.medians": network.hinv.shape[1:], "exact.hinv": network.hinv.shape}
+    if {name: array.shape for name, array in exact.items() if name != "exact.thresholds"} != wanted:
+        raise WeightsError("the integer arrays do not have the names and shapes that the config demands")
+    if not all(np.issubdtype(array.dtype, np.integer) for array in exact.values()):
+        raise WeightsError("the integer arrays are not of integers")
+    return {name: torch.from_numpy(array).double() for name, array in exact.items()}
+
+
+class HyperpriorCodec(ABC):
+    """A hyperprior codec with gain units; with the class attributes and ``code_latent`` it implements ``base.Codec``.
+
+    ``hyper_synthesis`` is the exact h_s; ``exact_layers`` has the layers of all other groups of the network, on the
+    CPU; ``scales`` tells scale indices from sigma. z has the first ``hyper_tables`` tables, one a channel.
+
+    ::
+
+        x -> g_a -> y*gain -> h_a -> z*hgain -> round -> symbols            coded first, a table per channel
+                                                  └> exact h_s -> features
+        y*gain, features -> code_latent -> symbols                          coded next, a table per scale index
+                                  └> + mu -> latent (fixed point) -> *inv_gain -> g_s -> x_hat
+    """
+
+    network: ClassVar[type[HyperpriorNetwork]]
+    """Its networks in floating point."""
+    analysis_halo: ClassVar[int]
+    """In pixels: at least as far as g_a reaches, and a multiple of 16."""
+    hyper_analysis_halo: ClassVar[int]
+    """In latents: at least as far as h_a reaches, and a multiple of 4."""
+    hyper_synthesis_reach: ClassVar[int]
+    """In hyper-latents: how far h_s reaches."""
+    synthesis_halo: int
+    bytes_per_latent: int
+
+    stride = 64
+    latent_stride = 16
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: torch.device):
+        """Build from a checkpoint's config and arrays.
+
+        Raises WeightsError when arrays are missing, left over, or do not fit the config.
+        """
+        params = HyperpriorParams(N=config["N"], M=config["M"], levels=len(config["lambdas"]))
+        self.levels = params.levels
+        self.hyper_tables = params.N
+        self._params = params
+        self._device = device
+        others = ("exact.", "tables.", "train.")
+        try:
+            self.models = Models(TableSet(*(tensors[f"tables.{name}"] for name in ("cdf", "start", "minimum"))))
+            with torch.device("meta"):  # takes no memory for what the config claims
+                whole, transforms = self.network(params), self.network(params, coding=False)
+            exact = _integers(whole, tensors)
+            self.exact_layers = {
+                group: load_layers(plans, config[f"{group}_shifts"], exact)
+                for group, plans in self.network.exact_groups.items()
+            }
+            self.hyper_synthesis = HyperSynthesis(
+                tuple(layer.to(device) for layer in self.exact_layers.pop("h_s")),
+                exact["exact.medians"].to(device),
+                exact["exact.hinv"].to(device),
+                self.hyper_synthesis_reach,
+            )
+            self.scales = ScaleLadder(exact["exact.thresholds"].to(torch.int32).numpy())
+            state = {n: torch.from_numpy(a).float() for n, a in tensors.items() if not n.startswith(others)}
+            transforms.load_state_dict(state, strict=True, assign=True)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
+        if len(self.models.tables) != params.N + len(self.scales):
+            raise WeightsError("the weights have the wrong number of entropy tables")
+        transforms = transforms.requires_grad_(False).eval().to(device)
+        for parameter in transforms.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self._transforms = transforms
+
+    @property
+    def family(self) -> str:
+        """Its name in the registry."""
+        return self.network.family
+
+    @abstractmethod
+    def code_latent(self, features: Integers, y: npt.NDArray[np.float32] | None) -> CodingSteps:
+        """The steps that code the latent, given what the exact h_s says (C, h, w), and ``y`` (M, h, w) to encode.
+
+        Tables follow those of z. Returns the latent, (M, h, w) int32 with ACTIVATION_BITS.
+        """
+
+    @torch.inference_mode()
+    def transform(self, x: Tensor, tile: int | None = None) -> Tensor:
+        """``g_a(x)``, (1, M, H/16, W/16) float32; ``x`` and ``tile`` as in ``codecs.base``."""
+
+        def analyse(part: Tensor) -> Tensor:
+            part = part.to(self._device, memory_format=torch.channels_last)
+            y: Tensor = self._transforms.g_a(part if part.is_floating_point() else part.float() / 255)
+            return y
+
+        pixels = None if tile is None else tile * self.latent_stride
+        return run_by_tiles(
+            analyse, (x,), tile=pixels, halo=self.analysis_halo, align=self.latent_stride, ratio=1 / self.latent_stride
+        )
+
+    @torch.inference_mode()
+    def latents(self, transformed: Tensor, level: int, tile: int | None = None) -> HyperpriorLatents:
+        """Latents of ``g_a(x)`` (1, M, h, w) float32; ``level`` in steps of 1/256."""
+        net, q = self._transforms, level / LEVEL_STEPS
+        exact = self.hyper_synthesis
+        y = transformed * level_gain(net.gain, q)
+        # Decoders interpolate hinv linearly; the encoder's gain makes up for it, so that the product stays geometric.
+        product = level_gain(net.hgain.abs() * (exact.inverse_gains.float() / (1 << GAIN_BITS)), q)
+        inverse = exact.level_gain(level).float() / (LEVEL_STEPS << GAIN_BITS)
+        z = run_by_tiles(net.h_a, (y,), tile=tile, halo=self.hyper_analysis_halo, align=4, ratio=1 / 4)
+        z = z * (product / inverse[None, :, None, None])
+        medians = exact.medians / (1 << LATENT_BITS)
+        symbols = (z[0].double() - medians[:, None, None]).round()
+        if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
+            raise DlcodecError("the analysis transform gave a latent that is not finite")
+        return HyperpriorLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
+
+    def analyse(self, x: Tensor, level: int) -> HyperpriorLatents:
+        """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""
+        return self.latents(self.transform(x), level)
+
+    def coding_steps(self, height: int, width: int, level: int, latents: HyperpriorLatents | None) -> CodingSteps:
+        """First z, then y as ``code_latent`` says. Returns the latent (M, H/16, W/16) int32 with ACTIVATION_BITS."""
+        shape = (self.hyper_tables, height // self.stride, width // self.stride)
+        channels = np.broadcast_to(np.arange(self.hyper_tables, dtype=np.int32)[:, None, None], shape)
+        z_symbols = yield CodingStep(channels, latents.z_symbols if latents else None)
+        features = self.hyper_synthesis(z_symbols, level)
+        return (yield from self.code_latent(features, latents.y if latents else None))
+
+    @torch.inference_mode()
+    def to_float(self, latent: Integers, level: int) -> Tensor:
+        """``y_hat`` (1, M, h, w) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
+        y_hat = torch.from_numpy(latent)[None].to(self._device).float()  # one rounding; a power of two adds none
+        return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
+
+    @torch.inference_mode()
+    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; ``changes`` as in ``codecs.base``."""
+        g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
+        if changes:
+            g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
+            try:
+                for name, change in changes.items():
+                    parameter = g_s.get_parameter(name)
+                    parameter.data = add_change(parameter, change)
+            except (AttributeError, RuntimeError) as error:
+                raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
+        return g_s(y_hat)
