@@ -255,11 +255,13 @@ class _View:
         return _View(self.rows.shift(-outer.rows.first), self.columns.shift(-outer.columns.first))
 
 
-def _paint(codec: Codec, y: Tensor, view: _View, crop: Crop, changes: Mapping[str, Tensor], work: int) -> RGB:
+def _paint(
+    codec: Codec, y: Tensor, view: _View, crop: Crop, work: int, changes: Mapping[str, Tensor], *, halved: bool = False
+) -> RGB:
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
 
     def synthesise(part: Tensor) -> Tensor:
-        return (codec.synthesise(part, changes).clamp(0, 1) * 255).round().to(torch.uint8)
+        return (codec.synthesise(part, changes, halved=halved).clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
     tile = _tile(codec, y.shape[2], y.shape[3], work)
@@ -273,7 +275,7 @@ def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int) -> RGB:
     """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
     near = _View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
     with _repeatable(y_hat.device):
-        return _paint(codec, near.of_whole(y_hat), near, crop, {}, work)
+        return _paint(codec, near.of_whole(y_hat), near, crop, work, {})
 
 
 def decode_images(
@@ -329,7 +331,8 @@ def decode_images(
     for tau in taus:
         with _repeatable(where):
             y = near.inside(far).of_whole(next(latents))
-            picture = _paint(codec, y, near, crop, fusion.changes(tau, level), work)
+            halved = tau != 1 and fusion.dtype == torch.bfloat16  # at tau = 1 every number is the base codec's
+            picture = _paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved)
         yield picture
 
 

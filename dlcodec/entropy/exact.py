@@ -7,7 +7,7 @@ Winograd kernel may add. Nothing here calls ``exp``, ``pow`` or ``log``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlcodec.entropy.winograd import Winograd
 from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
@@ -52,26 +53,30 @@ class ExactLayer:
     shift: int
     upsample: bool
     activate: bool
+    _fast: Winograd | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         out = (0, 2, 3) if self.upsample else (1, 2, 3)
         largest = (self.weight.abs().sum(out) * _ACTIVATION_LIMIT + self.bias.abs()).max().item()
         if not largest < _EXACT:
             raise WeightsError("an integer layer could exceed 2^53 and lose exactness")
+        fast = None if self.upsample else Winograd.of(self.weight, _ACTIVATION_LIMIT, _EXACT)
+        object.__setattr__(self, "_fast", fast)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W) integers in float64, to the same kind."""
         padding = self.weight.shape[-1] // 2
         if self.upsample:
             total = F.conv_transpose2d(x, self.weight, stride=2, padding=padding, output_padding=1)
+        elif self._fast:
+            total = self._fast(x)
         else:
             total = F.conv2d(x, self.weight, padding=padding)
-        total = total.round() + self.bias[None, :, None, None]
-        y = (total * 2.0**-self.shift).round()
+        y = total.round_().add_(self.bias[None, :, None, None]).mul_(2.0**-self.shift).round_()
         if self.activate:
-            leak = ((y * _SLOPE) * 2.0**-_SLOPE_BITS).round()
+            leak = (y * _SLOPE).mul_(2.0**-_SLOPE_BITS).round_()
             y = torch.where(y < 0, leak, y)
-        return y.clamp(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+        return y.clamp_(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
