@@ -1,4 +1,4 @@
-"""A synthesis transform in bfloat16: half the time where the processor multiplies it, hardly a change of the picture."""
+"""A synthesis transform in bfloat16: half the time where a processor has it, hardly a change of the picture."""
 
 from __future__ import annotations
 

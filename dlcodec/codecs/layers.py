@@ -58,7 +58,8 @@ class GDN(nn.Module):
             norm = F.conv2d(x * x, gamma, beta)
             return x * (norm.sqrt() if self.inverse else norm.rsqrt())
         rows = max(1, _POSITIONS // (x.shape[0] * x.shape[3])) if x.device.type == "cpu" else x.shape[2]
-        for part in x.split(rows, 2):
+        for row in range(0, x.shape[2], rows):
+            part = x[:, :, row : row + rows]
             norm = F.conv2d(part * part, gamma, beta)
             part.mul_(norm.sqrt_() if self.inverse else norm.rsqrt_())
         return x

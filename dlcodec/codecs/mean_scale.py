@@ -151,9 +151,7 @@ class MeanScaleCodec:
         return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
 
     @torch.inference_mode()
-    def synthesise(
-        self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None, *, halved: bool = False
-    ) -> Tensor:
+    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None, *, halved: bool = False) -> Tensor:
         """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; the rest as in ``codecs.base``."""
         g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
         if changes or halved:

@@ -23,8 +23,8 @@ def _input_rows(d: Sequence[Tensor]) -> tuple[tuple[Tensor, Tensor, int], ...]:
     return (d[0], d[2], -1), (d[1], d[2], 1), (d[2], d[1], -1), (d[1], d[3], -1)
 
 
-def _output_rows(m: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """A^T m: both rows."""
+def _output_rows(m: Tensor) -> tuple[Tensor, Tensor]:
+    """A^T m: both rows, of four."""
     return m[0] + m[1] + m[2], m[1] - m[2] - m[3]
 
 
