@@ -29,6 +29,12 @@ from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.tiles import Span, run_by_tiles
 
 Device = Literal["auto", "cpu", "cuda"]
+Lap = Callable[[str], None]
+"""Called with the name of each part of the chain when it is done, by whoever times or counts them."""
+
+
+def _unwatched(_: str) -> None:
+    pass
 
 
 def choose_device(name: Device) -> torch.device:
@@ -98,6 +104,18 @@ def quantise_level(level: float, levels: int) -> int:
     """A rate level in steps of 1/256; raises UsageError outside [0, levels - 1]."""
     check_level(level, levels)
     return round(level * LEVEL_STEPS)
+
+
+def _watched(code: Callable[[CodingStep], Integers], lap: Lap) -> Callable[[CodingStep], Integers]:
+    """``code`` with laps around it: whatever ``run_steps`` does between is the exact path."""
+
+    def watched(step: CodingStep) -> Integers:
+        lap("exact path")
+        symbols = code(step)
+        lap("range coding")
+        return symbols
+
+    return watched
 
 
 class Coder(Protocol):
@@ -180,13 +198,14 @@ def encode_image(
     sections: Sequence[container.Section] = (),
     family: str = checkpoints.DEFAULT_FAMILY,
     base: Checkpoint | None = None,
+    lap: Lap = _unwatched,
 ) -> bytes:
     """Compress (H, W, 3) uint8 sRGB into the bytes of a .dlc file.
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
     ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``family`` names the
-    base codec, and ``base`` its weights, if not those that are installed.
+    base codec, and ``base`` its weights, if not those that are installed; ``lap`` as in ``Lap``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -197,12 +216,16 @@ def encode_image(
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
     image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
+    lap("analysis")
     encoder = Encoder(image.codec.models)
-    _, digest = run_steps(image.coding_steps(steps_of_level), code_known(encoder))
+    steps = image.coding_steps(steps_of_level)
+    lap("hyper-analysis")
+    _, digest = run_steps(steps, _watched(code_known(encoder), lap))
+    lap("exact path")
     return image.pack(steps_of_level, digest, encoder.finish())
 
 
-def decode_latent(file: container.Container, codec: Codec) -> Integers:
+def decode_latent(file: container.Container, codec: Codec, lap: Lap = _unwatched) -> Integers:
     """The latent of an unpacked file; raises LatentMismatchError when it is not the one that was encoded."""
     header = file.header
     height, width = (side + -side % codec.stride for side in (header.height, header.width))
@@ -211,7 +234,7 @@ def decode_latent(file: container.Container, codec: Codec) -> Integers:
     def code(step: CodingStep) -> Integers:
         return decoder.decode(step.index.ravel()).reshape(step.index.shape)
 
-    latent, digest = run_steps(codec.coding_steps(height, width, header.level, None), code)
+    latent, digest = run_steps(codec.coding_steps(height, width, header.level, None), _watched(code, lap))
     decoder.finish()
     if digest != header.latent_digest:
         raise LatentMismatchError("the decoded latents are not the ones that were encoded; no picture is made of them")
@@ -256,11 +279,13 @@ class _View:
         return _View(self.rows.shift(-outer.rows.first), self.columns.shift(-outer.columns.first))
 
 
-def _paint(codec: Codec, y: Tensor, view: _View, crop: Crop, changes: Mapping[str, Tensor], work: int) -> RGB:
+def _paint(
+    codec: Codec, y: Tensor, view: _View, crop: Crop, work: int, changes: Mapping[str, Tensor], *, halved: bool = False
+) -> RGB:
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
 
     def synthesise(part: Tensor) -> Tensor:
-        return (codec.synthesise(part, changes).clamp(0, 1) * 255).round().to(torch.uint8)
+        return (codec.synthesise(part, changes, halved=halved).clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
     tile = _tile(codec, y.shape[2], y.shape[3], work)
@@ -274,7 +299,7 @@ def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int) -> RGB:
     """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
     near = _View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
     with _repeatable(y_hat.device):
-        return _paint(codec, near.of_whole(y_hat), near, crop, {}, work)
+        return _paint(codec, near.of_whole(y_hat), near, crop, work, {})
 
 
 def decode_images(
@@ -289,14 +314,15 @@ def decode_images(
     after_step: Callable[[], None] | None = None,
     crop: Crop | None = None,
     base: Checkpoint | None = None,
+    lap: Lap = _unwatched,
 ) -> Iterator[RGB]:
     """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
-    takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network alone;
-    ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the fusion and synthesis of the
-    rest; ``base`` are the weights, if not those that are installed. Nothing is decoded before the first image is asked
-    for.
+    takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network, and of the
+    synthesis below tau = 1; ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the
+    fusion and synthesis of the rest; ``base`` are the weights, if not those that are installed; ``lap`` as in ``Lap``.
+    Nothing is decoded before the first image is asked for.
     Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
     """
     file = container.unpack(data, limits)
@@ -319,15 +345,19 @@ def decode_images(
     where = choose_device(device)
     fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
-    y_hat = codec.to_float(decode_latent(file, codec), header.level)
+    lap("weights")
+    y_hat = codec.to_float(decode_latent(file, codec, lap), header.level)
+    lap("exact path")
     if fusion is None:
         picture = base_picture(codec, y_hat, crop, work)
+        lap("synthesis")
         yield from (picture.copy() for _ in taus)
         return
     halo = codec.synthesis_halo
     near = _View.of(crop, y_hat, codec.latent_stride, halo, 1)
     far = _View.of(crop, y_hat, codec.latent_stride, halo + fusion.reach, fusion.window)
     noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))
+    lap("noise")
     y_hat = far.of_whole(y_hat)
     level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
     rows, columns = y_hat.shape[2:]
@@ -336,7 +366,10 @@ def decode_images(
     for tau in taus:
         with _repeatable(where):
             y = near.inside(far).of_whole(next(latents))
-            picture = _paint(codec, y, near, crop, fusion.changes(tau, level), work)
+            lap("fusion")
+            halved = tau != 1 and fusion.dtype == torch.bfloat16  # at tau = 1 every number is the base codec's
+            picture = _paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved)
+            lap("synthesis")
         yield picture
 
 

@@ -92,9 +92,9 @@ def test_a_crop_far_inside_a_long_picture_is_cut_before_fusion_and_synthesis(
     whole = decode_image(data, tau, "cpu", precision="fp32")
     widths, real = [], MeanScaleCodec.synthesise
 
-    def synthesise(self: MeanScaleCodec, y_hat, *more):  # type: ignore[no-untyped-def]
+    def synthesise(self: MeanScaleCodec, y_hat, *more, **options):  # type: ignore[no-untyped-def]
         widths.append(y_hat.shape[3])
-        return real(self, y_hat, *more)
+        return real(self, y_hat, *more, **options)
 
     monkeypatch.setattr(MeanScaleCodec, "synthesise", synthesise)
     part = decode_image(data, tau, "cpu", precision="fp32", crop=Crop(1600, 10, 64, 40))

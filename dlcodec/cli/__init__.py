@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dlcodec import __version__
+from dlcodec.cli.benching import bench
 from dlcodec.cli.comparing import compare
 from dlcodec.cli.decoding import decode
 from dlcodec.cli.describing import info
@@ -49,7 +50,7 @@ def _global_options(
     volume.set(Volume.quiet if quiet else Volume.verbose if verbose else Volume.normal)
 
 
-for _command in (encode, decode, info, compare, demo, explore):
+for _command in (encode, decode, info, compare, demo, explore, bench):
     app.command()(_command)
 for _name, _group in (("eval", evaluate), ("train", train)):  # they read their arguments themselves
     app.command(

@@ -81,9 +81,9 @@ class Codec(Protocol):
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
 
-    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The image (1, 3, H, W), nominally in [0, 1], of a latent.
+    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None, *, halved: bool = False) -> Tensor:
+        """The image (1, 3, H, W) float32, nominally in [0, 1], of a latent.
 
         ``changes`` are added to the weights of the synthesis transform that they name, each as a matrix of the same
-        number of elements. Raises WeightsError where one fits no weight.
+        number of elements. Raises WeightsError where one fits no weight. ``halved`` lets it run in bfloat16.
         """

@@ -8,7 +8,7 @@ Winograd kernel may add. Nothing here calls ``exp``, ``pow`` or ``log``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlcodec.entropy.winograd import Winograd
 from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
@@ -73,12 +74,15 @@ class ExactLayer:
     shift: int
     upsampling: Upsampling
     activate: bool
+    _fast: Winograd | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         out = (0, 2, 3) if self.upsampling == "transposed" else (1, 2, 3)
         largest = (self.weight.abs().sum(out) * ACTIVATION_LIMIT + self.bias.abs()).max().item()
         if not largest < _EXACT:
             raise WeightsError("an integer layer could exceed 2^53 and lose exactness")
+        fast = None if self.upsampling == "transposed" else Winograd.of(self.weight, ACTIVATION_LIMIT, _EXACT)
+        object.__setattr__(self, "_fast", fast)
 
     def to(self, device: torch.device) -> ExactLayer:
         """The same layer on a device."""
@@ -89,14 +93,15 @@ class ExactLayer:
         padding = self.weight.shape[-1] // 2
         if self.upsampling == "transposed":
             total = F.conv_transpose2d(x, self.weight, stride=2, padding=padding, output_padding=1)
+        elif self._fast:
+            total = self._fast(x)
         else:
             total = F.conv2d(x, self.weight, padding=padding)
-        total = total.round() + self.bias[None, :, None, None]
-        y = (total * 2.0**-self.shift).round()
+        y = total.round_().add_(self.bias[None, :, None, None]).mul_(2.0**-self.shift).round_()
         if self.activate:
-            leak = ((y * SLOPE) * 2.0**-SLOPE_BITS).round()
+            leak = (y * SLOPE).mul_(2.0**-SLOPE_BITS).round_()
             y = torch.where(y < 0, leak, y)
-        y = y.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        y = y.clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         return F.pixel_shuffle(y, 2) if self.upsampling == "shuffled" else y
 
 

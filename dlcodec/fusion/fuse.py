@@ -79,7 +79,7 @@ class Fusion:
         denoiser.load_state_dict(state, strict=True, assign=True)
         self._denoiser = denoiser.requires_grad_(False).eval()
         convert_conv2d_weight_memory_format(self._denoiser, torch.channels_last)
-        self._dtype = dtype
+        self.dtype = dtype
         self.window, self.halo, self.reach = params.window, BLOCKS_HALO, denoiser.reach()
         self.bytes_per_latent = _MAPS * 4 * params.C
         """About how much memory D takes for each position of a tile."""
@@ -111,7 +111,7 @@ class Fusion:
         The condition branch runs once for all taus. ``tile`` is the side of a tile of D in latents; None takes the
         whole at once.
         """
-        denoiser, dtype = self._denoiser, self._dtype
+        denoiser, dtype = self._denoiser, self.dtype
         standard = ((y_hat - self._mean) / self._deviation).contiguous(memory_format=torch.channels_last)
         condition = standard.to(dtype)
         at = torch.tensor([level], device=y_hat.device)

@@ -53,6 +53,10 @@ ARROWS = {
     "streams": {"errors", "files"},
     "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
     "models": {"checkpoint", "errors"},
+    "bench": {
+        *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),
+        *("fusion", "image", "limits", "models", "picture", "pipeline"),
+    },
     "training": {
         *("checkpoint", "codecs", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
         "training",
@@ -154,10 +158,10 @@ def test_the_command_line_imports_only_errors_and_the_console_before_a_command_r
     ("library", "homes"),
     [
         ("constriction", ("dlcodec.entropy.coder",)),
-        ("compressai", ("dlcodec.training", "dlcodec.importing", "dlcodec.evaluation")),
+        ("compressai", ("dlcodec.training", "dlcodec.importing", "dlcodec.evaluation", "dlcodec.bench.peers")),
         ("matplotlib", ("dlcodec.evaluation.plots",)),
         ("bjontegaard", ("dlcodec.evaluation.curves",)),
-        ("pillow_jxl", ("dlcodec.evaluation.peers",)),
+        ("pillow_jxl", ("dlcodec.evaluation.peers", "dlcodec.bench.peers")),
         ("torch_fidelity", ("dlcodec.evaluation.patch_fid",)),
     ],
 )

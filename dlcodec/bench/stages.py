@@ -1,0 +1,127 @@
+"""The parts of one encode and one decode, timed and counted as they run in the pipeline."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlcodec.bench.clock import Meter, Timing, count_parts, time_parts
+from dlcodec.bench.subject import Subject, as_png
+from dlcodec.console import complain
+from dlcodec.files import read_bounded, write_atomically
+from dlcodec.formats import choose_target
+from dlcodec.image import load
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import Extras, Picture
+from dlcodec.pipeline import decode_images, encode_image
+
+_FIRST, _LATER = "fusion, up to the first step", "fusion, later steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the chain: ``flops`` it executes (0 where it is no network) and the number type they are done in.
+
+    ``share`` is its operations a second over those that the machine reaches when it multiplies matrices.
+    """
+
+    name: str
+    timing: Timing
+    flops: int
+    number_type: str | None
+    share: float | None
+
+
+def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
+    rgb = load(folder / "in.png", DEFAULT_LIMITS)
+    meter.lap("read")
+    data = encode_image(rgb, subject.level, subject.device, family=subject.found.family, lap=meter.lap)
+    write_atomically(folder / "out.dlc", data)
+    meter.lap("write")
+
+
+def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
+    data = read_bounded(folder / "in.dlc", DEFAULT_LIMITS.file_bytes)
+    meter.lap("read")
+    done = 0
+
+    def after_step() -> None:
+        nonlocal done
+        meter.lap(_LATER if done else _FIRST)
+        done += 1
+
+    pictures = decode_images(
+        data,
+        (subject.tau,),
+        subject.device,
+        steps=subject.steps,
+        precision=subject.precision,
+        after_step=after_step,
+        lap=meter.lap,
+    )
+    picture = Picture(next(pictures), Extras())
+    write_atomically(folder / "out.png", choose_target(Path("out.png"), None).encode(picture, complain))
+    meter.lap("write")
+
+
+def _split(first: float, later: float, rest: float, steps: int) -> tuple[float, float]:
+    """What fusion spends once and on each step, from its two laps and what follows them."""
+    step = later / (steps - 1)
+    return max(0.0, first - step) + rest, step
+
+
+def _split_fusion(
+    timings: Mapping[str, Timing], flops: Mapping[str, int], steps: int
+) -> tuple[dict[str, Timing], dict[str, int]]:
+    """The laps of the fusion turned into its condition branch and one step."""
+    timings, flops = dict(timings), dict(flops)
+    laps = (_FIRST, _LATER, "fusion")
+    a, b, c = (timings[name] for name in laps)
+    elapsed = _split(a.seconds, b.seconds, c.seconds, steps)
+    processor = _split(a.processor_seconds, b.processor_seconds, c.processor_seconds, steps)
+    first, later, rest = (flops[name] for name in laps)
+    counts = _split(first, later, rest, steps)
+    names = {_FIRST: "fusion, condition branch", _LATER: "fusion, a step", "fusion": "fusion, all steps"}
+    values = [Timing(*pair) for pair in zip(elapsed, processor, strict=True)]
+    values.append(Timing(a.seconds + b.seconds + c.seconds, sum(t.processor_seconds for t in (a, b, c))))
+    numbers = [*map(round, counts), sum(flops[name] for name in laps)]
+    new_timings = dict(zip(names.values(), values, strict=True))
+    new_flops = dict(zip(names.values(), numbers, strict=True))
+    ordered = {names.get(name, name): new_timings.get(names.get(name, name), timings[name]) for name in timings}
+    return ordered, {**flops, **new_flops}
+
+
+def _number_type(part: str, fusion_type: str) -> str:
+    if part.startswith(("fusion", "synthesis")):
+        return fusion_type
+    return "float64" if part == "exact path" else "float32"
+
+
+def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> tuple[Stage, ...]:
+    """Every stage of encode and of decode, ``repeats`` runs of each; below tau = 1 the sampler takes 2 steps at least.
+
+    ``rates`` are the machine's, by number type. Raises what encoding and decoding raise.
+    """
+    if subject.tau != 1:
+        subject = replace(subject, steps=max(2, subject.steps))
+    runs: dict[str, Callable[[Subject, Path, Meter], None]] = {"encode": _encode, "decode": _decode}
+    stages = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_atomically(folder / "in.png", as_png(subject.rgb))
+        write_atomically(folder / "in.dlc", subject.encode())
+        for direction, run in runs.items():
+
+            def measured(meter: Meter, run: Callable[[Subject, Path, Meter], None] = run) -> None:
+                run(subject, folder, meter)
+
+            timings, flops = time_parts(measured, repeats), count_parts(measured)
+            if direction == "decode" and subject.tau != 1:
+                timings, flops = _split_fusion(timings, flops, subject.steps)
+            for part, timing in timings.items():
+                kind = _number_type(part, subject.fusion_type()) if flops[part] else None
+                share = flops[part] / timing.seconds / rates[kind] if kind else None
+                stages.append(Stage(f"{direction}: {part}", timing, flops[part], kind, share))
+    return tuple(stages)

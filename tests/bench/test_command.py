@@ -1,0 +1,134 @@
+"""``dlcodec bench`` as a user runs it, with tiny weights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dlcodec.cli import app
+from dlcodec.errors import UsageError, WeightsError
+
+pytestmark = pytest.mark.usefixtures("tiny")
+ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "range coding", "write"]
+FUSION = ["noise", "fusion, condition branch", "fusion, a step", "fusion, all steps"]
+DECODE = ["read", "weights", "exact path", "range coding", "synthesis", "write"]
+
+
+def bench(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["bench", "--size", "70x50", "--repeats", "2", *arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def measured(*arguments: str) -> Any:
+    return json.loads(bench("--json", *arguments))
+
+
+def parts(report: Any, direction: str) -> set[str]:
+    return {s["name"].partition(": ")[2] for s in report["stages"] if s["name"].startswith(direction)}
+
+
+def test_every_stage_is_timed_and_the_networks_are_counted() -> None:
+    report = measured("--tau", "0", "--steps", "3", "--precision", "fp32")
+    assert parts(report, "encode") == set(ENCODE)
+    assert parts(report, "decode") == {*DECODE, *FUSION}
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    for name, stage in stages.items():
+        is_network = any(word in name for word in ("analysis", "exact", "fusion", "synthesis"))
+        assert (stage["flops"] > 0) == is_network == (stage["share"] is not None), name
+        assert stage["timing"]["seconds"] > 0 or "condition" in name
+    fusion = [stages[f"decode: fusion, {part}"]["flops"] for part in ("condition branch", "a step", "all steps")]
+    assert fusion[0] + 3 * fusion[1] == fusion[2]
+    assert stages["decode: exact path"]["number_type"] == "float64"
+    assert stages["decode: synthesis"]["number_type"] == report["fusion_type"] == "float32"
+
+
+def test_a_step_executes_the_same_operations_whatever_their_number() -> None:
+    def step(*arguments: str) -> tuple[int, int]:
+        stages = {stage["name"]: stage["flops"] for stage in measured(*arguments)["stages"]}
+        return stages["decode: fusion, condition branch"], stages["decode: fusion, a step"]
+
+    assert step("--steps", "1") == step("--steps", "5")
+
+
+def test_at_tau_1_there_is_no_fusion() -> None:
+    report = measured("--tau", "1")
+    assert parts(report, "decode") == set(DECODE)
+    assert [network["role"] for network in report["networks"]] == ["base"]
+    assert report["fusion_type"] == "float32"
+
+
+def test_the_report_says_on_what_it_was_measured() -> None:
+    report = measured("--tau", "1")
+    machine = report["machine"]
+    assert {"dlcodec", "python", "torch", "numpy"} <= machine["versions"].keys()
+    assert machine["device"] == "cpu"
+    assert machine["name"]
+    assert machine["threads"] >= 1
+    assert all(rate > 0 for rate in machine["rates"].values())
+    assert (report["width"], report["height"], report["level"], report["repeats"]) == (70, 50, 1.0, 2)
+    assert report["peak_memory"] > 50 * 2**20
+    assert [whole["name"] for whole in report["wholes"]] == ["dlcodec: encode", "dlcodec: decode, tau 1"]
+
+
+def test_the_text_has_a_line_for_every_stage() -> None:
+    text = bench("--tau", "0", "--steps", "2")
+    for part in (*ENCODE, *FUSION, *DECODE):
+        assert f": {part} " in text
+    assert "coffee.png, 70 x 50, mean-scale, level 1, tau 0, steps 2" in text.splitlines()[0]
+
+
+def test_peers_are_timed_beside_ours() -> None:
+    pytest.importorskip("pillow_jxl")
+    names = [w["name"] for w in measured("--tau", "1", "--peer", "jxl", "--peer", "avif")["wholes"]]
+    assert names[2:] == ["jxl: encode", "jxl: decode", "avif: encode", "avif: decode"]
+
+
+def test_compressai_runs_the_same_network() -> None:
+    try:
+        import compressai.models  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"CompressAI does not import here: {error}")
+    names = [whole["name"] for whole in measured("--tau", "1", "--peer", "compressai")["wholes"]]
+    assert names[2:] == ["compressai: compress", "compressai: decompress"]
+
+
+def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
+    report = measured("--tau", "1", "--batch", "2", "--repeats", "1")
+    assert [command["name"] for command in report["commands"]] == ["encode", "decode"]
+    assert report["batch"]["pictures"] == 2
+    decode = report["commands"][1]["timing"]["seconds"]
+    assert report["batch"]["ratio"] == pytest.approx(2 * decode / report["batch"]["timing"]["seconds"])
+
+
+def test_the_sweep_grows_until_its_time_is_up() -> None:
+    costs = measured("--tau", "1", "--sweep", "0.01")["costs"]
+    assert len(costs) == 1
+    assert costs[0]["pixels"] == pytest.approx(1e5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--peer", "gif"], "gif"),
+        (["--model", "vtm"], "vtm"),
+        (["--tau", "2"], "tau"),
+        (["--steps", "51"], "steps"),
+        (["-q", "9"], "level"),
+        (["--size", "big"], "size"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bench(*arguments)
+
+
+@pytest.mark.usefixtures("without_fusion")
+def test_tau_below_1_without_its_weights_is_refused() -> None:
+    with pytest.raises(WeightsError, match="tau below 1"):
+        bench("--tau", "0")
