@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.layers import add_change
+from dlcodec.codecs.mean_scale_exact import PREFIX, build_hyper_synthesis
 from dlcodec.codecs.mean_scale_network import MeanScaleParams, MeanScaleTransforms, level_gain
 from dlcodec.entropy.coder import Models
-from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS, ExactLayer, HyperSynthesis
+from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS
 from dlcodec.entropy.tables import TableSet
 from dlcodec.errors import DlcodecError, WeightsError
 from dlcodec.tiles import run_by_tiles
@@ -27,8 +28,6 @@ _ANALYSIS_HALO = 32
 """Pixels: g_a reaches 30 to the left and 15 to the right."""
 _HYPER_ANALYSIS_HALO = 8
 """Latents: h_a reaches 7."""
-HYPER_LAYERS = ((0, True, True), (2, True, True), (4, False, False))
-"""Of ``h_s``: CompressAI's layer number, whether it upsamples, whether LeakyReLU follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +65,15 @@ class MeanScaleCodec:
         self.hyper_tables = params.N
         self._params = params
         self._device = device
-        rest = {name: torch.from_numpy(array) for name, array in tensors.items()}
+        others = (PREFIX, "tables.", "train.")
         try:
             self.models = Models(TableSet(*(tensors[f"tables.{name}"] for name in ("cdf", "start", "minimum"))))
-            exact = {name: t.double().to(device) for name, t in rest.items() if name.startswith("exact.")}
-            layers = tuple(
-                ExactLayer(exact[f"exact.h_s.{n}.weight"], exact[f"exact.h_s.{n}.bias"], shift, up, act)
-                for (n, up, act), shift in zip(HYPER_LAYERS, config["h_s_shifts"], strict=True)
-            )
-            self.hyper_synthesis = HyperSynthesis(
-                layers, exact["exact.medians"], exact["exact.hinv"], exact["exact.thresholds"]
-            )
-            transforms = MeanScaleTransforms(params)
-            state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables.", "train."))}
+            self.hyper_synthesis = build_hyper_synthesis(params, config["h_s_shifts"], tensors, device)
+            with torch.device("meta"):  # takes no memory for what the config claims
+                transforms = MeanScaleTransforms(params)
+            state = {n: torch.from_numpy(a).float() for n, a in tensors.items() if not n.startswith(others)}
             transforms.load_state_dict(state, strict=True, assign=True)
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (ArithmeticError, KeyError, RuntimeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
         if len(self.models.tables) != params.N + len(self.hyper_synthesis.thresholds) + 1:
             raise WeightsError("the weights have the wrong number of entropy tables")

@@ -33,6 +33,7 @@ LEVEL_STEPS = 256
 _ACTIVATION_LIMIT = 2.0**23
 _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
+_MOST_SHIFT = 62
 _SLOPE_BITS = 16
 _SLOPE = 655
 _TILE = 24
@@ -45,6 +46,7 @@ class ExactLayer:
 
     ``weight`` is scaled by 2^shift and ``bias`` by 2^(shift + ACTIVATION_BITS). ``upsample`` makes it a transposed
     convolution of stride 2; ``activate`` ends it with LeakyReLU of slope 655/65536.
+    Raises WeightsError when a sum or a product could pass 2^53 for any input within the activations' limit.
     """
 
     weight: Tensor
@@ -54,9 +56,12 @@ class ExactLayer:
     activate: bool
 
     def __post_init__(self) -> None:
+        if type(self.shift) is not int or not 0 <= self.shift <= _MOST_SHIFT:
+            raise WeightsError(f"the shift of an integer layer is no integer from 0 to {_MOST_SHIFT}")
         out = (0, 2, 3) if self.upsample else (1, 2, 3)
         largest = (self.weight.abs().sum(out) * _ACTIVATION_LIMIT + self.bias.abs()).max().item()
-        if not largest < _EXACT:
+        leaked = (largest * 2.0**-self.shift + 1) * _SLOPE if self.activate else 0.0
+        if not (largest < _EXACT and leaked < _EXACT):
             raise WeightsError("an integer layer could exceed 2^53 and lose exactness")
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -80,6 +85,7 @@ class HyperSynthesis:
 
     ``medians`` (N,) with LATENT_BITS and ``inverse_gains`` (L, N) with GAIN_BITS are integers in float64;
     ``thresholds`` (S - 1,) with ACTIVATION_BITS separate the S scale indices.
+    Raises WeightsError when a product could pass 2^53, or the thresholds do not rise.
     """
 
     layers: tuple[ExactLayer, ...]
@@ -90,6 +96,8 @@ class HyperSynthesis:
     def __post_init__(self) -> None:
         if not self.inverse_gains.abs().max().item() * LEVEL_STEPS * _HYPER_LIMIT < _EXACT:
             raise WeightsError("an inverse gain could exceed 2^53 and lose exactness")
+        if not self.medians.abs().max().item() <= _HYPER_LIMIT:
+            raise WeightsError("a median lies beyond the limit of the hyper-latents")
         if not (self.thresholds.diff() > 0).all():
             raise WeightsError("the scale thresholds do not rise")
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dlcodec import checkpoint, container
 from dlcodec.codecs.base import CodingStep, Integers
-from dlcodec.codecs.mean_scale import HYPER_LAYERS, MeanScaleCodec
+from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.codecs.mean_scale_exact import HYPER_LAYERS
 from dlcodec.entropy.coder import Decoder, Encoder
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LEVEL_STEPS
 from dlcodec.fusion.fuse import Precision

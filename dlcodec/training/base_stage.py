@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dlcodec.codecs.mean_scale import HYPER_LAYERS
+from dlcodec.codecs.mean_scale_exact import HYPER_LAYERS
 from dlcodec.codecs.mean_scale_network import MeanScaleParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.training.data import CropSampler, load_tiles

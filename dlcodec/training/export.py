@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from dlcodec.codecs.base import CodingStep, Integers
-from dlcodec.codecs.mean_scale import HYPER_LAYERS, MeanScaleCodec
+from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.codecs.mean_scale_exact import HYPER_LAYERS
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS
 from dlcodec.entropy.tables import TableSet, table_from_probabilities, table_set

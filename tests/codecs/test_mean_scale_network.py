@@ -41,7 +41,7 @@ def test_fractional_levels_interpolate_geometrically() -> None:
 def test_the_integer_hyper_synthesis_follows_the_floating_point_one() -> None:
     import numpy as np
 
-    from dlcodec.codecs.mean_scale import HYPER_LAYERS
+    from dlcodec.codecs.mean_scale_exact import HYPER_LAYERS
     from dlcodec.entropy.exact import ExactLayer, HyperSynthesis
     from dlcodec.training.export import quantise_network
 
