@@ -79,9 +79,8 @@ def hyper_synthesis(
 ) -> tuple[Integers, Integers]:
     """``mu`` and the scale index of ``symbols`` (N, h, w) at a level in steps of 1/256."""
     watch = watch or Watch()
-    exact = {
-        name.removeprefix("exact."): np.asarray(a).astype(np.int64) for name, a in arrays.items() if "exact" in name
-    }
+    integers = {name: array.astype(np.int64) for name, array in arrays.items() if name.startswith("exact.")}
+    exact = {name.removeprefix("exact."): array for name, array in integers.items()}
     gains, (low, part) = exact["hinv"], divmod(level, 256)
     gain = gains[low] * (256 - part) + gains[min(low + 1, len(gains) - 1)] * part
     z = (symbols.astype(np.int64) * 256 + exact["medians"][:, None, None]).clip(-HYPER_LIMIT, HYPER_LIMIT)

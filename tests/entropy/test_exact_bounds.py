@@ -1,4 +1,4 @@
-"""No input can make a sum of the exact path pass 2^53: by interval arithmetic over the weights, and on 64-bit integers."""
+"""No input makes a sum of the exact path pass 2^53: by interval arithmetic over the weights, and on 64-bit integers."""
 
 from __future__ import annotations
 
