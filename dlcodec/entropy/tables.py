@@ -46,7 +46,7 @@ class TableSet:
         if not rises.all() or (cdf[start[:-1]] != 0).any() or (cdf[start[1:] - 1] != TOTAL).any():
             raise WeightsError(f"an entropy table does not rise strictly from 0 to {TOTAL}")
         lowest = self.minimum.astype(np.int64)
-        if lowest.min() < -_LARGEST or (lowest + np.diff(start)).max() > _LARGEST:
+        if lowest.min() < -_LARGEST or (lowest + np.diff(start) - 3).max() > _LARGEST:
             raise WeightsError("an entropy table has symbols beyond 2^29")
 
     @cached_property
