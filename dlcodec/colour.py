@@ -24,9 +24,10 @@ def _read_profile(icc: bytes, mode: str) -> ImageCms.ImageCmsProfile | None:
     """The profile, or None where it is damaged or one of other samples than ``mode`` has."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()  # a ValueError where its four bytes are no ASCII
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
-    return profile if profile.profile.xcolor_space.strip() == _SPACES.get(mode) else None
+    return profile if space == _SPACES.get(mode) else None
 
 
 def _is_srgb(profile: ImageCms.ImageCmsProfile, mode: str) -> bool:

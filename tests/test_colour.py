@@ -11,6 +11,15 @@ from tests.profiles import SRGB, adobe_rgb, cmyk, exchanged, grey
 RGB = npt.NDArray[np.uint8]
 
 
+UNUSABLE = {
+    "sRGB": SRGB,
+    "text": b"not a profile",
+    "cut": SRGB[:200],
+    "grey": grey(1.0),
+    "colour space of no letters": SRGB[:16] + b"\xff\xff\xff\xff" + SRGB[20:],
+}
+
+
 @pytest.fixture
 def colours() -> RGB:
     """(6, 5, 3) uint8: every pixel its own colour."""
@@ -23,7 +32,7 @@ def _apply(pixels: RGB, icc: bytes, *, keep: bool) -> tuple[RGB, bytes | None]:
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("icc", [SRGB, b"not a profile", SRGB[:200], grey(1.0)], ids=["sRGB", "text", "cut", "grey"])
+@pytest.mark.parametrize("icc", UNUSABLE.values(), ids=UNUSABLE)
 def test_srgb_and_what_cannot_be_used_is_dropped_and_changes_nothing(colours: RGB, icc: bytes, keep: bool) -> None:
     pixels, kept = _apply(colours, icc, keep=keep)
     assert np.array_equal(pixels, colours)

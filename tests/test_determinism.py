@@ -1,4 +1,4 @@
-"""The same file gives the same latents whatever the threads and kernels (shipped weights, a real photograph)."""
+"""The same file gives the same latents whatever the threads and kernels (every shipped base, a real photograph)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dlcodec.pipeline import encode_image
-from tests.conftest import RGB
+from tests.conftest import RGB, ROOT
 
 CHILD = """
 import sys, torch
@@ -28,10 +28,27 @@ for path in sys.argv[3:]:
     print("same", torch.backends.cpu.get_cpu_capability())
 """
 MATRIX = list(itertools.product((1, 2, 8), ("on", "off"), ("default", "avx2", "avx512")))
+BASES = sorted((ROOT / "weights").glob("*/base*.safetensors"))
 
 
-def decode_in_child(threads: int, onednn: str, capability: str, files: list[Path]) -> list[str]:
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": ""}
+@pytest.fixture(scope="module", params=BASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder that holds one of the shipped base checkpoints."""
+    folder = tmp_path_factory.mktemp("one")
+    (folder / request.param.parent.name).mkdir()
+    (folder / request.param.parent.name / "base.safetensors").symlink_to(request.param)
+    return folder
+
+
+def encode_with(weights: Path, rgb: RGB, level: float | None) -> bytes:
+    (family,) = (path.name for path in weights.iterdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLCODEC_WEIGHTS", str(weights))
+        return encode_image(rgb, level, "cpu", family=family)
+
+
+def decode_in_child(threads: int, onednn: str, capability: str, weights: Path, files: list[Path]) -> list[str]:
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": str(weights)}
     command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *map(str, files)]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -39,21 +56,21 @@ def decode_in_child(threads: int, onednn: str, capability: str, files: list[Path
 
 
 @pytest.fixture(scope="module")
-def encoded(photo: RGB, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def encoded(photo: RGB, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("encoded")
     files = []
     for level in (1.5, 6.0):
         path = folder / f"{level}.dlc"
-        path.write_bytes(encode_image(photo, level, "cpu"))
+        path.write_bytes(encode_with(weights, photo, level))
         files.append(path)
     return files
 
 
 @pytest.mark.parametrize(("threads", "onednn", "capability"), MATRIX)
 def test_latents_do_not_depend_on_threads_or_kernels(
-    encoded: list[Path], threads: int, onednn: str, capability: str
+    encoded: list[Path], weights: Path, threads: int, onednn: str, capability: str
 ) -> None:
-    lines = decode_in_child(threads, onednn, capability, encoded)
+    lines = decode_in_child(threads, onednn, capability, weights, encoded)
     assert len(lines) == 2
     assert all(line.startswith("same") for line in lines)
     if capability == "default":
@@ -61,7 +78,7 @@ def test_latents_do_not_depend_on_threads_or_kernels(
 
 
 @pytest.mark.slow
-def test_latents_of_kodak_do_not_depend_on_threads_or_kernels(tmp_path: Path) -> None:
+def test_latents_of_kodak_do_not_depend_on_threads_or_kernels(weights: Path, tmp_path: Path) -> None:
     """Needs the folder of the Kodak images in $DLCODEC_KODAK."""
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
@@ -69,7 +86,7 @@ def test_latents_of_kodak_do_not_depend_on_threads_or_kernels(tmp_path: Path) ->
     files = []
     for path in sorted(Path(os.environ["DLCODEC_KODAK"]).glob("*.png")):
         files.append(tmp_path / f"{path.stem}.dlc")
-        files[-1].write_bytes(encode_image(load(path, DEFAULT_LIMITS), None, "cpu"))
+        files[-1].write_bytes(encode_with(weights, load(path, DEFAULT_LIMITS), None))
     assert len(files) == 24
     for threads, onednn, capability in MATRIX:
-        assert len(decode_in_child(threads, onednn, capability, files)) == 24
+        assert len(decode_in_child(threads, onednn, capability, weights, files)) == 24

@@ -131,7 +131,7 @@ class HyperpriorCodec(ABC):
             self.scales = ScaleLadder(exact["exact.thresholds"].to(torch.int32).numpy())
             state = {n: torch.from_numpy(a).float() for n, a in tensors.items() if not n.startswith(others)}
             transforms.load_state_dict(state, strict=True, assign=True)
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
         if len(self.models.tables) != params.N + len(self.scales):
             raise WeightsError("the weights have the wrong number of entropy tables")

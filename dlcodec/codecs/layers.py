@@ -48,7 +48,8 @@ class GDN(nn.Module):
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(torch.full((channels,), (1.0 + _PEDESTAL) ** 0.5))
-        self.gamma = nn.Parameter((0.1 * torch.eye(channels) + _PEDESTAL).sqrt())
+        gamma = torch.full((channels, channels), _PEDESTAL**0.5)
+        self.gamma = nn.Parameter(gamma.fill_diagonal_((0.1 + _PEDESTAL) ** 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` over its channels; in inference mode ``x`` itself is overwritten and returned."""

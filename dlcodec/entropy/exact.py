@@ -42,6 +42,7 @@ SLOPE = 655
 
 _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
+_MOST_SHIFT = 52
 _TILE = 24
 
 Upsampling = Literal["none", "transposed", "shuffled"]
@@ -67,6 +68,7 @@ class ExactLayer:
 
     ``weight`` is scaled by 2^shift and ``bias`` by 2^(shift + ACTIVATION_BITS). A transposed convolution has stride 2;
     ``activate`` ends the layer with LeakyReLU of slope 655/65536.
+    Raises WeightsError when a sum or a product could pass 2^53 for any input within the activations' limit.
     """
 
     weight: Tensor
@@ -77,9 +79,12 @@ class ExactLayer:
     _fast: Winograd | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if type(self.shift) is not int or not 0 <= self.shift <= _MOST_SHIFT:
+            raise WeightsError(f"the shift of an integer layer is no integer from 0 to {_MOST_SHIFT}")
         out = (0, 2, 3) if self.upsampling == "transposed" else (1, 2, 3)
         largest = (self.weight.abs().sum(out) * ACTIVATION_LIMIT + self.bias.abs()).max().item()
-        if not largest < _EXACT:
+        leaked = (largest * 2.0**-self.shift + 1) * SLOPE if self.activate else 0.0
+        if not (largest < _EXACT and leaked < _EXACT):
             raise WeightsError("an integer layer could exceed 2^53 and lose exactness")
         fast = None if self.upsampling == "transposed" else Winograd.of(self.weight, ACTIVATION_LIMIT, _EXACT)
         object.__setattr__(self, "_fast", fast)
@@ -150,6 +155,7 @@ class HyperSynthesis:
 
     ``medians`` (N,) with LATENT_BITS and ``inverse_gains`` (L, N) with GAIN_BITS are integers in float64. A position
     of the output sees hyper-latents at most ``reach`` away from its own.
+    Raises WeightsError when a product could pass 2^53.
     """
 
     layers: tuple[ExactLayer, ...]
@@ -160,6 +166,8 @@ class HyperSynthesis:
     def __post_init__(self) -> None:
         if not self.inverse_gains.abs().max().item() * LEVEL_STEPS * _HYPER_LIMIT < _EXACT:
             raise WeightsError("an inverse gain could exceed 2^53 and lose exactness")
+        if not self.medians.abs().max().item() <= _HYPER_LIMIT:
+            raise WeightsError("a median lies beyond the limit of the hyper-latents")
 
     def level_gain(self, level: int) -> Tensor:
         """The inverse gain of a level in steps of 1/256: (N,) integers with GAIN_BITS + 8 fractional bits."""

@@ -12,6 +12,8 @@ from dlcodec.errors import WeightsError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
+_LARGEST = 2**29
+_MOST_TABLES = 2**15 - 1
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TableSet:
     """Cumulative counts of several tables, end to end.
 
     Table ``i`` is ``cdf[start[i]:start[i + 1]]``: strictly increasing from 0 to 2^24. Its symbols are
-    ``minimum[i], minimum[i] + 1, ...``; the last entry is the escape for everything else.
+    ``minimum[i], minimum[i] + 1, ...``, none beyond +-2^29; the last entry is the escape for everything else.
 
     ``cdf`` int32 (sum of lengths,), ``start`` int32 (T + 1,), ``minimum`` int32 (T,).
     Raises WeightsError when they break a rule.
@@ -30,15 +32,22 @@ class TableSet:
     minimum: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
+        if any(array.dtype != np.int32 for array in (self.cdf, self.start, self.minimum)):
+            raise WeightsError("the entropy tables are not of 32-bit integers")
         start, cdf = self.start.astype(np.int64), self.cdf.astype(np.int64)
         if start.ndim != 1 or cdf.ndim != 1 or self.minimum.shape != (len(start) - 1,) or len(start) < 2:
             raise WeightsError("the entropy tables have the wrong shapes")
         if start[0] != 0 or start[-1] != len(cdf) or (np.diff(start) < 3).any():
             raise WeightsError("the entropy tables do not tile their array")
+        if len(self.minimum) > _MOST_TABLES:
+            raise WeightsError(f"there are more than {_MOST_TABLES} entropy tables")
         rises = np.diff(cdf) > 0
         rises[start[1:-1] - 1] = True
         if not rises.all() or (cdf[start[:-1]] != 0).any() or (cdf[start[1:] - 1] != TOTAL).any():
             raise WeightsError(f"an entropy table does not rise strictly from 0 to {TOTAL}")
+        lowest = self.minimum.astype(np.int64)
+        if lowest.min() < -_LARGEST or (lowest + np.diff(start) - 3).max() > _LARGEST:
+            raise WeightsError("an entropy table has symbols beyond 2^29")
 
     @cached_property
     def counts(self) -> tuple[npt.NDArray[np.int32], ...]:

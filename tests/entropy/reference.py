@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,12 +22,12 @@ class ReferenceDecoder:
         self._low, self._range = 0, _MASK
         self._point = next(self._words, 0) << 32 | next(self._words, 0)
 
-    def take(self, cdf: list[int]) -> int:
+    def take(self, cdf: Sequence[int]) -> int:
         """The index of the interval of ``cdf`` in which the next quantile falls."""
         scale = self._range >> 24
         quantile = ((self._point - self._low) & _MASK) // scale
         assert quantile < 2**24
-        index = int(np.searchsorted(cdf, quantile, side="right")) - 1
+        index = bisect_right(cdf, quantile) - 1
         self._low = (self._low + scale * cdf[index]) & _MASK
         self._range = scale * (cdf[index + 1] - cdf[index])
         if self._range < 2**32:
@@ -53,11 +56,11 @@ def decode(cdfs: list[list[int]], minimum: list[int], index: list[int], data: by
         if values[position] < escape:
             values[position] += minimum[table]
             continue
-        bits = decoder.take([i << 19 for i in range(33)])
+        bits = decoder.take(range(0, 2**24 + 1, 2**19))
         excess, left = 1, bits - 1
         pieces = ([left % 16] if left % 16 else []) + [16] * (left // 16)
         for piece in pieces:
-            excess = excess << piece | decoder.take([i << (24 - piece) for i in range(2**piece + 1)])
+            excess = excess << piece | decoder.take(range(0, 2**24 + 1, 2 ** (24 - piece)))
         most = minimum[table] + escape - 1
         values[position] = minimum[table] - excess // 2 if excess % 2 == 0 else most + (excess + 1) // 2
     return [values[position] for position in range(len(index))]

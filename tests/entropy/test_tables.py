@@ -42,3 +42,28 @@ def test_starts_that_do_not_tile_the_array_are_refused(start: list[int]) -> None
     tables = some_tables()
     with pytest.raises(WeightsError):
         TableSet(tables.cdf, np.array(start, np.int32), tables.minimum)
+
+
+@pytest.mark.parametrize("name", ["cdf", "start", "minimum"])
+@pytest.mark.parametrize("kind", ["<i8", "<f4", "<i2"])
+def test_tables_of_other_numbers_than_32_bit_integers_are_refused(name: str, kind: str) -> None:
+    tables = some_tables()
+    arrays = {key: getattr(tables, key) for key in ("cdf", "start", "minimum")}
+    arrays[name] = arrays[name].astype(kind)
+    with pytest.raises(WeightsError, match="32-bit"):
+        TableSet(**arrays)
+
+
+@pytest.mark.parametrize("lowest", [-(2**31), -(2**29) - 1, 2**29, 2**31 - 4])
+def test_symbols_whose_escapes_would_overflow_are_refused(lowest: int) -> None:
+    cdf = np.array([0, 1, 2, TOTAL], np.int32)
+    with pytest.raises(WeightsError, match="beyond 2\\^29"):
+        table_set([(lowest, cdf)])
+    table_set([(max(-(2**29), min(lowest, 2**29 - 1)), cdf)])
+
+
+def test_more_tables_than_the_coder_can_tell_apart_are_refused() -> None:
+    cdf = np.array([0, 1, TOTAL], np.int32)
+    assert len(table_set([(0, cdf)] * (2**15 - 1))) == 2**15 - 1
+    with pytest.raises(WeightsError, match="more than 32767"):
+        table_set([(0, cdf)] * 2**15)

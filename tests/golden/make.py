@@ -1,50 +1,85 @@
-"""Write a new set of golden files: ``python -m tests.golden.make 2``. Existing sets are never rewritten."""
+"""Write a new set of golden files: ``python -m tests.golden.make NAME``. Existing sets are never rewritten.
+
+A NAME that begins with "shipped" takes the shipped weights, any other a tiny random codec of its own. Pictures are made
+on the reference path: one thread, kernels that every x86-64 processor runs alike.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import sys
 import zlib
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from tests.tiny import write_checkpoint, write_fusion
-
-HERE = Path(__file__).parent
-CASES = [(1, 1, 0.0), (64, 64, 1.0), (100, 70, 1.5), (129, 33, 2.0)]
+REFERENCE = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"}
+TINY = [(1, 1, 0.0), (64, 64, 1.0), (100, 70, 1.5), (129, 33, 2.0)]
+SHIPPED = [(128, 128, 0.0), (128, 128, 3.5), (128, 128, 7.0)]
+TOP, LEFT = 192, 0
+"""Where the crops of the bundled photograph begin."""
 
 
-def main(number: str) -> None:
-    folder = HERE / number
-    folder.mkdir(exist_ok=False)
-    write_checkpoint(folder / "weights")
-    write_fusion(folder / "weights")
-    os.environ["DLCODEC_WEIGHTS"] = str(folder / "weights")
-    from dlcodec.checkpoint import find
+def describe(name: str, weights: str | None) -> None:
+    """Append the set in ``v1/NAME`` to the manifest; ``weights`` as in ``GoldenSet``."""
+    import torch
+
+    from dlcodec.checkpoint import find, find_fusion
     from dlcodec.container import unpack
-    from dlcodec.image import load
-    from dlcodec.info import describe
+    from dlcodec.errors import WeightsError
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec
+    from dlcodec.pipeline import decode_latent, load_codec
+    from tests.golden.manifest import FOLDER, GoldenFile, GoldenSet, read, seal, write
 
-    photo = load(HERE.parents[1] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
-    codec = load_codec(find("mean-scale"), torch.device("cpu"))
-    expected = {}
-    for width, height, level in CASES:
-        data = encode_image(photo[150 : 150 + height, 200 : 200 + width], level, "cpu")
-        name = f"{width}x{height}-q{level:g}.dlc"
-        (folder / name).write_bytes(data)
-        np.save((folder / name).with_suffix(".npy"), decode_image(data, 1.0, "cpu"))
-        np.save((folder / name).with_suffix(".tau0.npy"), decode_image(data, 0.0, "cpu", precision="fp32"))
-        latent = decode_latent(unpack(data, DEFAULT_LIMITS), codec)
-        expected[name] = {
-            "latent": describe(data).latent_digest,
-            "fixed_point": f"{zlib.crc32(latent.astype('<i4').tobytes()):08x}",
+    base = find("mean-scale")
+    try:
+        fusion = find_fusion(base).digest
+    except WeightsError:
+        fusion = None
+    codec, files = load_codec(base, torch.device("cpu")), []
+    for path in sorted((FOLDER / name).glob("*.dlc")):
+        file = unpack(path.read_bytes(), DEFAULT_LIMITS)
+        latent = zlib.crc32(decode_latent(file, codec).astype("<i4").tobytes())
+        pictures = {
+            tau: str(picture.relative_to(FOLDER))
+            for tau, ending in (("1", ""), ("0", ".tau0"))
+            for picture in path.parent.glob(f"{path.stem}{ending}.[np]*")
         }
-    (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+        place, header = str(path.relative_to(FOLDER)), file.header
+        files.append(GoldenFile(place, header.rate_level, f"{header.latent_digest:08x}", f"{latent:08x}", pictures))
+    paths = sorted(path for path in (FOLDER / name).rglob("*") if path.is_file())
+    digests = {str(path.relative_to(FOLDER)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    sets = (*read(), GoldenSet(name, base.family, base.digest, fusion, weights, tuple(files), digests))
+    write(sets)
+    print(f"for SEALED in tests/test_golden.py: ({len(sets)}, {seal(sets)!r}),")
+
+
+def main(name: str) -> None:
+    """Make the files of a set, then describe it."""
+    folder = Path(__file__).parent / "v1" / name
+    folder.mkdir(exist_ok=False)
+    shipped = name.startswith("shipped")
+    os.environ |= REFERENCE | {"DLCODEC_WEIGHTS": "" if shipped else str(folder / "weights")}
+    import torch
+    from PIL import Image
+
+    from dlcodec.image import load
+    from dlcodec.limits import DEFAULT_LIMITS
+    from dlcodec.pipeline import decode_image, encode_image
+    from tests.tiny import write_checkpoint, write_fusion
+
+    torch.backends.mkldnn.enabled = False
+    if not shipped:
+        write_checkpoint(folder / "weights")
+        write_fusion(folder / "weights")
+    photo = load(Path(__file__).parents[2] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+    for width, height, level in SHIPPED if shipped else TINY:
+        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu")
+        path = folder / f"{width}x{height}-q{level:g}.dlc"
+        path.write_bytes(data)
+        Image.fromarray(decode_image(data, 1.0, "cpu")).save(folder / f"{path.stem}.png", optimize=True)
+        fused = decode_image(data, 0.0, "cpu", precision="fp32")
+        Image.fromarray(fused).save(folder / f"{path.stem}.tau0.png", optimize=True)
+    describe(name, None if shipped else f"{name}/weights")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""The exact hyper-synthesis on 64-bit integers, written from ``docs/entropy.md``: the truth for float64 carriers.
+
+Every sum is watched: ``Watch.bits`` is the largest magnitude that any partial sum could have reached, whatever the
+order of its terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+LAYERS = ((0, True, True), (2, True, True), (4, False, False))
+ACTIVATION_LIMIT = 2**23
+HYPER_LIMIT = 2**22
+
+
+@dataclass
+class Watch:
+    """The largest sum of magnitudes so far."""
+
+    largest: int = 0
+
+    def see(self, magnitudes: Integers) -> None:
+        """Take note of sums of magnitudes."""
+        self.largest = max(self.largest, int(magnitudes.max(initial=0)))
+
+    @property
+    def bits(self) -> float:
+        """Its base-2 logarithm."""
+        return math.log2(max(1, self.largest))
+
+
+def half_even(value: Integers, bits: int) -> Integers:
+    """``value / 2^bits``, rounded to the nearest integer, halves to the even one."""
+    if bits == 0:
+        return value
+    whole, rest = value >> bits, value & ((1 << bits) - 1)
+    half = 1 << (bits - 1)
+    return whole + ((rest > half) | ((rest == half) & (whole % 2 == 1)))
+
+
+def convolve(x: Integers, weight: Integers, upsample: bool) -> Integers:
+    """(C, h, w) with (out, C, k, k), or with (C, out, k, k) transposed to twice the size; sums without a bias."""
+    kernel, height, width = weight.shape[-1], *x.shape[1:]
+    pad, scale = kernel // 2, 2 if upsample else 1
+    out = weight.shape[1] if upsample else weight.shape[0]
+    whole = np.zeros((out, height * scale + 2 * pad + 1, width * scale + 2 * pad + 1), np.int64)
+    for i in range(kernel):
+        for j in range(kernel):
+            tap = weight[:, :, i, j].T if upsample else weight[:, :, kernel - 1 - i, kernel - 1 - j]
+            part = np.einsum("oc,chw->ohw", tap, x)
+            whole[:, i : i + scale * height : scale, j : j + scale * width : scale] += part
+    return whole[:, pad : pad + scale * height, pad : pad + scale * width]
+
+
+def layer(x: Integers, weight: Integers, bias: Integers, shift: int, kind: tuple[bool, bool], watch: Watch) -> Integers:
+    """One layer: sums, bias, rounding shift, LeakyReLU of 655/65536, clamp; ``kind`` is (upsample, activate)."""
+    upsample, activate = kind
+    watch.see(convolve(np.abs(x), np.abs(weight), upsample) + np.abs(bias)[:, None, None])
+    y = half_even(convolve(x, weight, upsample) + bias[:, None, None], shift)
+    if activate:
+        watch.see(np.abs(y) * 655)
+        y = np.where(y < 0, half_even(y * 655, 16), y)
+    return y.clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+def hyper_synthesis(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    shifts: Sequence[int],
+    symbols: npt.NDArray[np.int32],
+    level: int,
+    watch: Watch | None = None,
+) -> tuple[Integers, Integers]:
+    """``mu`` and the scale index of ``symbols`` (N, h, w) at a level in steps of 1/256."""
+    watch = watch or Watch()
+    integers = {name: array.astype(np.int64) for name, array in arrays.items() if name.startswith("exact.")}
+    exact = {name.removeprefix("exact."): array for name, array in integers.items()}
+    gains, (low, part) = exact["hinv"], divmod(level, 256)
+    gain = gains[low] * (256 - part) + gains[min(low + 1, len(gains) - 1)] * part
+    z = (symbols.astype(np.int64) * 256 + exact["medians"][:, None, None]).clip(-HYPER_LIMIT, HYPER_LIMIT)
+    z = z * gain[:, None, None]
+    watch.see(np.abs(z))
+    x = half_even(z, 18).clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    for (number, *kind), shift in zip(LAYERS, shifts, strict=True):
+        weight, bias = exact[f"h_s.{number}.weight"], exact[f"h_s.{number}.bias"]
+        x = layer(x, weight, bias, shift, (kind[0], kind[1]), watch)
+    sigma, mu = np.split(x, 2)
+    return mu, np.searchsorted(exact["thresholds"], sigma, side="right")
