@@ -18,7 +18,7 @@ from dlcodec.codecs.mean_scale_network import MeanScaleParams, MeanScaleTransfor
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS, ExactLayer, HyperSynthesis
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import DlcodecError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -62,6 +62,8 @@ class MeanScaleCodec:
         Raises WeightsError when arrays are missing, left over, or do not fit the config.
         """
         params = MeanScaleParams(N=config["N"], M=config["M"], levels=len(config["lambdas"]))
+        if any(type(channels) is not int or channels < 1 for channels in (params.N, params.M)):
+            raise WeightsError("the weights do not say how many channels they have")
         self.levels = params.levels
         self.hyper_tables = params.N
         self._params = params
@@ -77,11 +79,15 @@ class MeanScaleCodec:
             self.hyper_synthesis = HyperSynthesis(
                 layers, exact["exact.medians"], exact["exact.hinv"], exact["exact.thresholds"]
             )
-            transforms = MeanScaleTransforms(params)
+            with torch.device("meta"):  # sizes that a file claims take no memory before they are held against its tensors
+                transforms = MeanScaleTransforms(params)
             state = {n: t.float() for n, t in rest.items() if not n.startswith(("exact.", "tables.", "train."))}
             transforms.load_state_dict(state, strict=True, assign=True)
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise WeightsError("the weights are not all finite")
+        self._check_hyper_synthesis()
         if len(self.models.tables) != params.N + len(self.hyper_synthesis.thresholds) + 1:
             raise WeightsError("the weights have the wrong number of entropy tables")
         transforms = transforms.requires_grad_(False).eval().to(device)
@@ -89,6 +95,15 @@ class MeanScaleCodec:
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self._transforms = transforms
+
+    def _check_hyper_synthesis(self) -> None:
+        """Raise WeightsError unless the integer networks have the channels of the config."""
+        N, M, exact = self._params.N, self._params.M, self.hyper_synthesis
+        shapes = [tuple(layer.weight.shape[:2]) for layer in exact.layers]
+        if shapes != [(N, M), (M, M * 3 // 2), (M * 2, M * 3 // 2)] or exact.inverse_gains.shape != (self.levels, N):
+            raise WeightsError("the integer hyper-synthesis has other channels or levels than the config")
+        if any(layer.weight.shape[2] != layer.weight.shape[3] for layer in exact.layers):
+            raise WeightsError("the integer hyper-synthesis has kernels that are not square")
 
     @torch.inference_mode()
     def transform(self, x: Tensor, tile: int | None = None) -> Tensor:
@@ -118,7 +133,7 @@ class MeanScaleCodec:
         medians = exact.medians / (1 << LATENT_BITS)
         symbols = (z[0].double() - medians[:, None, None]).round()
         if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
-            raise DlcodecError("the analysis transform gave a latent that is not finite")
+            raise WeightsError("the weights give a latent that is not finite")
         return MeanScaleLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
 
     def analyse(self, x: Tensor, level: int) -> MeanScaleLatents:

@@ -33,10 +33,16 @@ LEVEL_STEPS = 256
 _ACTIVATION_LIMIT = 2.0**23
 _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
+_MOST_SHIFT = 52
 _SLOPE_BITS = 16
 _SLOPE = 655
 _TILE = 24
 _HALO = 2
+
+
+def _check_integers(*tensors: Tensor) -> None:
+    if not all((tensor == tensor.round()).all() and tensor.isfinite().all() for tensor in tensors):
+        raise WeightsError("the integer networks have weights that are no integers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,12 @@ class ExactLayer:
     activate: bool
 
     def __post_init__(self) -> None:
+        channels = self.weight.shape[1 if self.upsample else 0] if self.weight.ndim == 4 else 0
+        if 0 in self.weight.shape or self.bias.shape != (channels,):
+            raise WeightsError("an integer layer has the wrong shape")
+        if type(self.shift) is not int or not 0 <= self.shift <= _MOST_SHIFT:
+            raise WeightsError(f"an integer layer has a shift of {str(self.shift)[:20]}, not 0 to {_MOST_SHIFT}")
+        _check_integers(self.weight, self.bias)
         out = (0, 2, 3) if self.upsample else (1, 2, 3)
         largest = (self.weight.abs().sum(out) * _ACTIVATION_LIMIT + self.bias.abs()).max().item()
         if not largest < _EXACT:
@@ -88,6 +100,11 @@ class HyperSynthesis:
     thresholds: Tensor
 
     def __post_init__(self) -> None:
+        if self.medians.ndim != 1 or self.inverse_gains.ndim != 2 or self.thresholds.ndim != 1:
+            raise WeightsError("the integer hyper-synthesis has tensors of the wrong shape")
+        if not self.inverse_gains.numel() or self.inverse_gains.shape[1:] != self.medians.shape:
+            raise WeightsError("medians and inverse gains are not those of the same hyper-latent")
+        _check_integers(self.medians, self.inverse_gains, self.thresholds)
         if not self.inverse_gains.abs().max().item() * LEVEL_STEPS * _HYPER_LIMIT < _EXACT:
             raise WeightsError("an inverse gain could exceed 2^53 and lose exactness")
         if not (self.thresholds.diff() > 0).all():

@@ -12,6 +12,9 @@ from dlcodec.errors import WeightsError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
+_LARGEST_SYMBOL = 2**20
+_MOST_TABLES = 2**15
+"""The coder sorts by table numbers of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,22 @@ class TableSet:
     minimum: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
+        if any(array.dtype != np.int32 for array in (self.cdf, self.start, self.minimum)):
+            raise WeightsError("the entropy tables are not 32-bit integers")
         start, cdf = self.start.astype(np.int64), self.cdf.astype(np.int64)
         if start.ndim != 1 or cdf.ndim != 1 or self.minimum.shape != (len(start) - 1,) or len(start) < 2:
             raise WeightsError("the entropy tables have the wrong shapes")
+        if len(start) > _MOST_TABLES:
+            raise WeightsError(f"there are more than {_MOST_TABLES} entropy tables")
         if start[0] != 0 or start[-1] != len(cdf) or (np.diff(start) < 3).any():
             raise WeightsError("the entropy tables do not tile their array")
         rises = np.diff(cdf) > 0
         rises[start[1:-1] - 1] = True
         if not rises.all() or (cdf[start[:-1]] != 0).any() or (cdf[start[1:] - 1] != TOTAL).any():
             raise WeightsError(f"an entropy table does not rise strictly from 0 to {TOTAL}")
+        lowest = self.minimum.astype(np.int64)
+        if max(-lowest.min(), (lowest + np.diff(start)).max()) > _LARGEST_SYMBOL:
+            raise WeightsError(f"an entropy table has symbols beyond {_LARGEST_SYMBOL}")
 
     @cached_property
     def counts(self) -> tuple[npt.NDArray[np.int32], ...]:
