@@ -22,6 +22,8 @@ from dlcodec.limits import DEFAULT_LIMITS
 SCHEMA = 1
 DEFAULT_FAMILY = "mean-scale"
 DIGEST_BYTES = 8
+_MOST_HEADER = 2**22
+"""safetensors allows 100 MB, which take seconds and more than a GiB to be read; ours have some kB."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _NOT_CHECKPOINTS = (
@@ -85,7 +87,8 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         config = json.loads(meta["config"])
         if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
             raise ValueError
-        is_base = isinstance(config.get("lambdas"), list) and isinstance(config.get("default_level"), int | float)
+        lambdas, level = config.get("lambdas"), config.get("default_level")
+        is_base = isinstance(lambdas, list) and isinstance(level, int | float) and 0 <= level <= len(lambdas) - 1
         is_fusion = isinstance(config.get("base"), str) and type(config.get("steps")) is int and config["steps"] > 0
         if not (is_base or is_fusion):
             raise ValueError
@@ -100,6 +103,12 @@ def read_metadata(path: Path) -> Checkpoint:
     Raises WeightsError when the file is no checkpoint.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"the weights {path} cannot be read: they are no plain file")
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        if _MOST_HEADER < length < path.stat().st_size:
+            raise WeightsError(f"{path} has a header of {length} bytes, which is no checkpoint's")
         with safetensors.safe_open(path, framework="numpy") as handle:
             raw = handle.metadata()
     except (OSError, safetensors.SafetensorError) as error:
@@ -120,6 +129,8 @@ def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
         raise WeightsError(f"the weights {checkpoint.path} cannot be read") from error
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(_fault(checkpoint.path, data)) from error
+    if any(array.dtype.kind not in "biuf" for array in arrays.values()):
+        raise WeightsError(f"{checkpoint.path} has tensors of an unknown type")
     if compute_digest(checkpoint.family, checkpoint.config, arrays) != checkpoint.digest:
         raise WeightsError(f"{checkpoint.path} is damaged: its digest does not match its contents")
     return arrays

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from dlcodec.errors import InputError, LimitError, OutputError
@@ -59,21 +60,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises OutputError when it cannot be written; no temporary file is left.
     """
-    temporary = None
+    # 48 characters are at most 192 bytes: a name of the longest 255 bytes still has a temporary one. The name is known
+    # before the file is made, so that no signal can come between the two; 64 random bits belong to nobody else.
+    temporary = path.parent / f".{path.name[:48]}.{secrets.token_hex(8)}.tmp"
     try:
-        # 48 characters are at most 192 bytes: a name of the longest 255 bytes still has a temporary one.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:48]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
+        with open(temporary, "xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-        temporary = None
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
+        with suppress(OSError):  # gone when all went well
             os.unlink(temporary)

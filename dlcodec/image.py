@@ -18,6 +18,7 @@ from dlcodec import metadata
 from dlcodec.colour import apply_profile, fill_hidden
 from dlcodec.errors import DlcodecError, InputError, LimitError
 from dlcodec.files import read_bounded
+from dlcodec.jpeg import check_segments
 from dlcodec.limits import Limits
 from dlcodec.picture import RGB as RGB
 from dlcodec.picture import Extras, Picture, Plane
@@ -56,12 +57,13 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
     """
     if not data:
         raise InputError(f"{name} is empty")
+    check_segments(data, name)
     notes: list[str] = []
     with _our_errors(name), _allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
-        if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-            notes.append(f"{name} has {frames} frames; only the first is kept")
-            image.seek(0)
+        # To count the frames, Pillow would read through all of them, in TIFF in time that grows with their square.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            notes.append(f"{name} has several frames; only the first is kept")
         picture = to_picture(image, strip=strip, warn=lambda text: notes.append(f"{name}: {text}"))
     for note in notes:
         warn(note)
@@ -127,6 +129,7 @@ def read_size(path: Path, limits: Limits) -> tuple[int, int]:
     """Width and height that ``load_picture`` would give, without decoding the pixels; raises InputError, LimitError."""
     try:
         data = read_bounded(path, limits.file_bytes)
+        check_segments(data, str(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -146,6 +149,7 @@ def read_whole_size(path: Path, limits: Limits) -> tuple[int, int]:
     Raises InputError, LimitError.
     """
     data = read_bounded(path, limits.file_bytes)
+    check_segments(data, str(path))
     with _our_errors(str(path)), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
         size = image.size

@@ -285,7 +285,10 @@ def _paint(
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
 
     def synthesise(part: Tensor) -> Tensor:
-        return (codec.synthesise(part, changes, halved=halved).clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels = codec.synthesise(part, changes, halved=halved)
+        if not pixels.isfinite().all():
+            raise WeightsError("the weights give a picture that is not finite")
+        return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
     tile = _tile(codec, y.shape[2], y.shape[3], work)

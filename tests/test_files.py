@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,19 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
-@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_threads_that_write_at_once_leave_the_umask_as_it_was(tmp_path: Path) -> None:
+    """Reading the umask means setting it: two threads that do so could leave it at 0, and files open to everybody."""
+    old = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: write_atomically(tmp_path / str(number), b""), range(400)))
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(old)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "SIGINT"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, fault: BaseException
@@ -55,7 +68,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", deny)
+    monkeypatch.setattr(files, "open", deny, raising=False)
     with pytest.raises(OutputError, match="Permission denied") as caught:
         write_atomically(tmp_path / "a", b"new")
     assert caught.value.exit_code == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -23,7 +24,7 @@ from dlcodec.errors import DlcodecError, UsageError
 app = typer.Typer(
     name="dlcodec",
     help="A neural image codec. Exit codes: 0 ok, 1 bug, 2 usage, 3 input, 4 corrupt, 5 unsupported, 6 over a limit, "
-    "7 weights, 8 output, 9 latent mismatch, 130 interrupted.",
+    "7 weights, 8 output, 9 latent mismatch, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,10 +62,16 @@ for _name, _group in (("eval", evaluate), ("train", train)):  # they read their 
 app.add_typer(models, name="models")
 
 
+def _terminate(number: int, _: object) -> None:
+    """End as for an interrupt, so that no temporary file is left, with the exit code that shells give a signal."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
+        signal.signal(signal.SIGTERM, _terminate)
         app()
     except KeyboardInterrupt:
         sys.exit(130)

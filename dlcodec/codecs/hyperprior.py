@@ -28,7 +28,7 @@ from dlcodec.entropy.exact import (
     load_layers,
 )
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import DlcodecError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -108,6 +108,8 @@ class HyperpriorCodec(ABC):
         Raises WeightsError when arrays are missing, left over, or do not fit the config.
         """
         params = HyperpriorParams(N=config["N"], M=config["M"], levels=len(config["lambdas"]))
+        if any(type(channels) is not int or channels < 1 for channels in (params.N, params.M)):
+            raise WeightsError("the weights do not say how many channels they have")
         self.levels = params.levels
         self.hyper_tables = params.N
         self._params = params
@@ -133,6 +135,8 @@ class HyperpriorCodec(ABC):
             transforms.load_state_dict(state, strict=True, assign=True)
         except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
+        if not all(tensor.isfinite().all() for tensor in state.values()):
+            raise WeightsError("the weights are not all finite")
         if len(self.models.tables) != params.N + len(self.scales):
             raise WeightsError("the weights have the wrong number of entropy tables")
         transforms = transforms.requires_grad_(False).eval().to(device)
@@ -181,7 +185,7 @@ class HyperpriorCodec(ABC):
         medians = exact.medians / (1 << LATENT_BITS)
         symbols = (z[0].double() - medians[:, None, None]).round()
         if not (torch.isfinite(symbols).all() and torch.isfinite(y).all()):
-            raise DlcodecError("the analysis transform gave a latent that is not finite")
+            raise WeightsError("the weights give a latent that is not finite")
         return HyperpriorLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
 
     def analyse(self, x: Tensor, level: int) -> HyperpriorLatents:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import DlcodecError, LatentMismatchError
+from dlcodec.errors import LatentMismatchError, WeightsError
 
 Integers = npt.NDArray[np.int32]
 _LARGEST = 2**29
@@ -52,6 +52,10 @@ def _groups(index: Integers) -> tuple[npt.NDArray[np.intp], Iterator[tuple[int, 
     return order, ((t, slice(int(ends[t] - counts[t]), int(ends[t]))) for t in np.flatnonzero(counts).tolist())
 
 
+def _out_of_range(symbols: Integers) -> bool:
+    return bool(symbols.size and max(int(symbols.max()), -int(symbols.min())) > _LARGEST)
+
+
 def _pieces(bits: int) -> list[int]:
     """How ``bits`` are cut into pieces of at most 16, high part first."""
     return [bits % 16] * (bits % 16 > 0) + [16] * (bits // 16)
@@ -66,8 +70,8 @@ class Encoder:
 
     def encode(self, symbols: Integers, index: Integers) -> None:
         """Code ``symbols`` (n,), each under the table that ``index`` (n,) names."""
-        if symbols.size and max(int(symbols.max()), -int(symbols.min())) > _LARGEST:
-            raise DlcodecError("a latent is too large to be coded")
+        if _out_of_range(symbols):
+            raise WeightsError("the weights give a latent that is too large to be coded")
         tables = self._models.tables
         order, groups = _groups(index)
         excesses: list[int] = []
@@ -88,6 +92,12 @@ class Encoder:
             left -= piece
             self._coder.encode(excess >> left & (1 << piece) - 1, _uniform(1 << piece))
 
+    @property
+    def least_bytes(self) -> int:
+        """What ``finish`` gives at the least, whatever is still to come: the words that are settled."""
+        settled, _ = self._coder.pos()
+        return 4 * int(settled)
+
     def finish(self) -> bytes:
         """The compressed bytes, whole 32-bit words in little-endian order."""
         words: npt.NDArray[np.uint32] = self._coder.get_compressed()
@@ -97,6 +107,8 @@ class Encoder:
 class Decoder:
     """The inverse of ``Encoder``, in the same sequence of calls.
 
+    What is decoded is encoded again beside, and must give the payload word for word: the last words of a range coder
+    have bits that change no symbol, and what lies beyond the end reads as zeros.
     Its methods raise LatentMismatchError when the bytes cannot come from an encoder with these tables.
     """
 
@@ -104,7 +116,9 @@ class Decoder:
         if len(data) % 4:
             raise LatentMismatchError("the payload is not a whole number of 32-bit words")
         self._models = models
+        self._data = data
         self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._again = Encoder(models)
 
     def _take(self, model: Any, count: int) -> Integers:
         try:
@@ -131,6 +145,11 @@ class Decoder:
             excess = self._decode_excess()
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
             symbols[place] = low - excess // 2 if excess % 2 == 0 else high + (excess + 1) // 2
+        if _out_of_range(symbols):
+            raise LatentMismatchError("the payload holds a latent that no encoder writes")
+        self._again.encode(symbols, index)
+        if self._again.least_bytes > len(self._data):
+            raise LatentMismatchError("the payload ends before the last latent")
         return symbols
 
     def _decode_excess(self) -> int:
@@ -145,6 +164,6 @@ class Decoder:
         return excess
 
     def finish(self) -> None:
-        """Check that the payload is used up."""
-        if not self._coder.maybe_exhausted():
-            raise LatentMismatchError("the payload goes on after the last latent")
+        """Check that the payload is what an encoder writes for what was decoded, to its last bit."""
+        if self._again.finish() != self._data:
+            raise LatentMismatchError("the payload is not the one that an encoder writes for its latents")

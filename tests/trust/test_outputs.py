@@ -1,0 +1,82 @@
+"""Outputs that must not be written, and readers that go away."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import dlcodec
+from tests.cli.conftest import Run
+from tests.trust.children import Start, ended, run_into
+
+RGB = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def here(tiny: Path, tiny_file: bytes, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo[:200, :200]).save("a.png")
+    Path("a.dlc").write_bytes(tiny_file)
+    Path("folder").mkdir()
+    Path("link.png").symlink_to("a.png")
+    os.link("a.png", "hard.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "output", ["a.png", "./folder/../a.png", "link.png", "hard.png", "folder", "a.dlc", "/dev/null"]
+)
+def test_an_output_that_is_there_is_kept(here: Path, run: Run, output: str) -> None:
+    before = {path: path.read_bytes() for path in here.iterdir() if path.is_file()}
+    assert run("encode", "a.png", "-o", output).code == 8
+    assert {path: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+
+
+def test_force_replaces_a_link_and_not_what_it_leads_to(here: Path, run: Run) -> None:
+    picture = Path("a.png").read_bytes()
+    assert run("decode", "a.dlc", "-o", "link.png", "--force", "--tau", "1").code == 0
+    assert not Path("link.png").is_symlink()
+    assert run("decode", "a.dlc", "-o", "hard.png", "--force", "--tau", "1").code == 0
+    assert Path("a.png").read_bytes() == picture
+
+
+TALKATIVE = [
+    ["encode", "HERE/large.png", "-o", "-"],
+    ["decode", "HERE/large.dlc", "-o", "-", "--tau", "1"],
+    ["info", "--json", *["HERE/a.dlc"] * 50],
+]
+
+
+@pytest.mark.parametrize("command", TALKATIVE, ids=lambda command: command[0])
+def test_a_reader_that_goes_away_is_code_8_in_one_line(
+    here: Path, start: Start, photo: RGB, command: list[str]
+) -> None:
+    """As with ``| head -c 10``, where the rest no longer fits the pipe."""
+    Image.fromarray(photo[:320]).save("large.png")
+    Path("large.dlc").write_bytes(dlcodec.encode("large.png"))
+    pipe, errors = here / "pipe", here / "errors"
+    os.mkfifo(pipe)
+    child = start(run_into, pipe, [word.replace("HERE", str(here)) for word in command], errors)
+    reader = os.open(pipe, os.O_RDONLY)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    assert len(os.read(reader, 10)) == 10
+    os.close(reader)
+    end = ended(child, errors)
+    assert (end.code, end.said) == (8, "dlcodec: cannot write to standard output: Broken pipe\n")
+
+
+@pytest.mark.parametrize("command", [*TALKATIVE, ["models", "list"]], ids=lambda command: command[0])
+def test_a_full_standard_output_is_code_8_in_one_line(
+    here: Path, start: Start, tiny_file: bytes, command: list[str]
+) -> None:
+    Path("large.png").symlink_to("a.png")
+    Path("large.dlc").write_bytes(tiny_file)
+    errors, line = here / "errors", [word.replace("HERE", str(here)) for word in command]
+    end = ended(start(run_into, Path("/dev/full"), line, errors), errors)
+    assert (end.code, end.said) == (8, "dlcodec: cannot write to standard output: No space left on device\n")
