@@ -56,7 +56,7 @@ def test_a_file_is_decoded_by_its_own_weights_only(tiny: Path, tiny_file: bytes,
 
 
 def test_names_that_mean_nothing_and_folders_of_nothing_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="neither a family \\(mean-scale.* nor a folder or file"):
+    with pytest.raises(UsageError, match=r"neither a family \(mean-scale.* nor a folder or file"):
         base_to_encode("mean-scales")
     for empty in (tmp_path, tiny.parent / "fusion.safetensors"):
         with pytest.raises(WeightsError, match="holds no base weights"):
