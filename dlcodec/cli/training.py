@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from dlcodec.errors import UsageError
+from dlcodec.errors import UsageError, WeightsError
 
 
 def train(context: typer.Context) -> None:
@@ -17,4 +17,9 @@ def train(context: typer.Context) -> None:
             from dlcodec.training.__main__ import app
     except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
         raise UsageError(f"training needs the extra train ({error}); pip install 'dlcodec[train]'") from error
-    app(context.args, prog_name="dlcodec train")
+    from safetensors import SafetensorError
+
+    try:
+        app(context.args, prog_name="dlcodec train")
+    except SafetensorError as error:
+        raise WeightsError(f"a checkpoint or a metric's weights are damaged: {error}") from error

@@ -61,8 +61,8 @@ def hyper_likelihoods(bottleneck: EntropyBottleneck) -> Tensor:
 def convert_mean_scale(tensors: Mapping[str, Tensor]) -> Converted:
     """Convert a state dict of ``MeanScaleHyperprior(N, M)``, N and M read from its shapes, old names included.
 
-    Transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid; tables are
-    built as ours are before they are fitted, those of z from the bottleneck; gains are one. Raises WeightsError.
+    The transforms are copied as they are, float32; the hyper-synthesis is rounded to the integer grid; the tables are
+    built as ours are before they are fitted, z's of the entropy bottleneck; gains are one. Raises WeightsError.
     """
     state = remap_old_keys("entropy_bottleneck", load_pretrained(dict(tensors)))
     N, M = _channels(state, "g_a.0.weight"), _channels(state, "g_a.6.weight")

@@ -15,6 +15,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.codecs.hyperprior_network import ExactGroups, HyperpriorParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
+from dlcodec.errors import WeightsError
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
 from dlcodec.training.rate_distortion import TrainableCodec, rate_distortion_loss
@@ -55,7 +56,7 @@ def initialise(model: TrainableCodec, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 
     An exported checkpoint serves too: its integers go back to floating point.
-    Raises RuntimeError when a network tensor is missing or has another shape, or one level is all there is.
+    Raises WeightsError when a network tensor is missing or one level is all there is, RuntimeError for other shapes.
     """
     with safe_open(start, "pt") as handle:
         names, metadata = set(handle.keys()), handle.metadata()
@@ -69,13 +70,13 @@ def initialise(model: TrainableCodec, start: Path) -> None:
     for name in ("gain", "inv_gain", "hgain", "hinv"):
         rows = tensors[f"network.{name}"].abs()
         if len(rows) < min(2, levels):
-            raise RuntimeError(f"{start} has one rate level; a ladder of {levels} cannot begin from it")
+            raise WeightsError(f"{start} has one rate level; a ladder of {levels} cannot begin from it")
         while len(rows) < levels:
             rows = torch.cat([rows[:1] ** 2 / rows[1:2], rows])
         tensors[f"network.{name}"] = rows
     missing, _ = model.load_state_dict(tensors, strict=False)
     if any(name.startswith("network.") for name in missing):
-        raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
+        raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
 
 
 def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: torch.device, save_every: float) -> None:

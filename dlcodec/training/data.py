@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dlcodec.errors import InputError
+
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff", ".bmp"}
 
 
@@ -39,7 +41,7 @@ def _to_array(encoded: bytes) -> npt.NDArray[np.uint8]:
 def load_tiles(sources: Sequence[Path], smallest: int) -> list[Tensor]:
     """Every image of the folders and tar files, as (3, H, W) uint8 tensors of at least ``smallest`` pixels a side.
 
-    Raises FileNotFoundError when a source is missing and ValueError when nothing usable is found.
+    Raises FileNotFoundError when a source is missing and InputError when nothing usable is found.
     """
     tiles: list[Tensor] = []
     with ThreadPoolExecutor() as pool:
@@ -48,7 +50,7 @@ def load_tiles(sources: Sequence[Path], smallest: int) -> list[Tensor]:
                 if min(array.shape[:2]) >= smallest:
                     tiles.append(torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous())
     if not tiles:
-        raise ValueError(f"no image of at least {smallest} x {smallest} pixels in {', '.join(map(str, sources))}")
+        raise InputError(f"no image of at least {smallest} x {smallest} pixels in {', '.join(map(str, sources))}")
     return tiles
 
 

@@ -103,8 +103,8 @@ def fusion(
     base: Base,
     data: Data,
     lpips: Lpips,
-    auxiliary: Annotated[Path | None, typer.Option(help="Checkpoint of stage 2.")] = None,
-    start: Annotated[Path | None, typer.Option(help="Fusion training checkpoint to begin from.")] = None,
+    auxiliary: Annotated[Path | None, typer.Option(exists=True, help="Checkpoint of stage 2.")] = None,
+    start: Annotated[Path | None, typer.Option(exists=True, help="Fusion training checkpoint to begin from.")] = None,
     steps: Steps = None,
     minutes: Minutes = None,
     batch: Batch = 8,
@@ -142,8 +142,8 @@ def fusion(
 @app.command()
 @torch.no_grad()
 def validate_fusion(
-    run: Annotated[Path, typer.Argument(help="Training checkpoint of stage 2 or 3.")],
-    images: Annotated[Path, typer.Argument(help="Folder of images.")],
+    run: Annotated[Path, typer.Argument(exists=True, help="Training checkpoint of stage 2 or 3.")],
+    images: Annotated[Path, typer.Argument(exists=True, help="Folder of images.")],
     base: Base,
     lpips: Lpips,
     levels: Annotated[
@@ -202,7 +202,7 @@ def validate_fusion(
 
 @app.command()
 def export_fusion(
-    run: Annotated[Path, typer.Argument(help="Training checkpoint of stage 3.")],
+    run: Annotated[Path, typer.Argument(exists=True, help="Training checkpoint of stage 3.")],
     base: Base,
     output: Annotated[
         Path | None,

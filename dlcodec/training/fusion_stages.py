@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec.errors import WeightsError
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
@@ -191,7 +192,7 @@ def train_fusion(
         fusion.adapters.widen(tensors)
         missing, _ = fusion.load_state_dict(tensors, strict=False)
         if any(not name.startswith("adapters.") for name in missing):
-            raise RuntimeError(f"{start} lacks {', '.join(missing[:3])}")
+            raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
     if recipe.noised == "nothing":
         # And so it stays, without a gradient: D must not see the sampler's noise either.
         torch.nn.init.zeros_(fusion.denoiser.stem.weight)

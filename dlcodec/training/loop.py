@@ -20,6 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dlcodec.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -172,7 +174,7 @@ def optimise(
     """Train ``module``; save it (``model.``), its moving average (``ema.``) and the optimizers to ``output``, float32.
 
     Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
-    Raises ValueError when ``output`` was begun beside another base codec than the recipe names.
+    Raises UsageError when ``output`` was begun beside another base codec than the recipe names.
     """
     weights = [p for p in module.parameters() if p.requires_grad and not (side and p is side.parameter)]
     optimizer = SOAP(
@@ -185,7 +187,7 @@ def optimise(
     step, before = 0, 0.0
     if output.exists():
         if (was := read_recipe(output).get("base")) != recipe.get("base"):
-            raise ValueError(f"{output} was begun beside another base, {was}")
+            raise UsageError(f"{output} was begun beside another base, {was}")
         module.load_state_dict(load_prefixed(output, "model."))
         average.module.load_state_dict(load_prefixed(output, "ema."))
         with safe_open(output, "pt") as handle:

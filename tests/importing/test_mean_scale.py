@@ -121,13 +121,8 @@ def test_the_record_names_the_source_and_what_was_compared(
     assert (model.record["source"], model.record["name"]) == ("tiny.pth.tar", "tiny")
     assert len(model.record["source_sha256"]) == 64
     assert model.record["check"]["ours"]["psnr"] == pytest.approx(model.record["check"]["theirs"]["psnr"], abs=0.05)
-    assert (model.levels, model.default_level, model.lambdas, base.config["N"], base.config["M"]) == (
-        1,
-        0,
-        (None,),
-        8,
-        12,
-    )
+    assert (model.levels, model.default_level, model.lambdas) == (1, 0, (None,))
+    assert (base.config["N"], base.config["M"]) == (8, 12)
 
 
 def test_the_names_of_older_versions_are_understood(
@@ -171,11 +166,11 @@ def _set(name: str, value: float) -> Callable[[State], object]:
         (_set("h_s.0.bias", float("inf")), "h_s.0.bias is not made of finite"),
         (_set("entropy_bottleneck.quantiles", 1e9), "the quantiles of its entropy bottleneck"),
         (_set("h_a.0.weight", 1e37), "a photograph|cannot code"),
-        (lambda state: state.update({"h_a.0.weight": torch.ones(8, 13, 3, 3)}), r"13, 3, 3\), not \(8, 12, 3, 3\)"),
+        (lambda state: state.update({"h_a.0.weight": torch.ones(8, 13, 3, 3)}), r"3\), not \(8, 12, 3, 3\)"),
         (lambda state: state.update({"g_a.6.weight": torch.ones(5, 5)}), r"\(5, 5\), not 1 to 1024 kernels"),
         (lambda state: state.update({"g_a.6.weight": torch.ones(2000, 8, 1, 1)}), "not 1 to 1024 kernels"),
         (lambda state: state.update({"g_a.6.weight": torch.ones(1024, 8, 5, 5)}), "has the shape"),
-        (lambda state: state.update({"g_a.0.bias": torch.ones(8, dtype=torch.int64)}), "g_a.0.bias is not made of"),
+        (lambda state: state.update({"g_a.0.bias": torch.ones(8, dtype=torch.int64)}), "is not made of finite"),
     ],
 )  # fmt: skip
 def test_what_is_no_mean_scale_network_is_refused_in_one_sentence(

@@ -18,6 +18,7 @@ except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
+from dlcodec.errors import InputError
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import Budget, Optimisation, learning_rate
 
@@ -131,7 +132,7 @@ def test_crops_come_from_the_tiles(tar: Path) -> None:
 
 def test_missing_and_useless_data_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(InputError, match="empty"):
         load_tiles([tmp_path / "empty"], 64)
     with pytest.raises(FileNotFoundError):
         load_tiles([tmp_path / "missing.tar"], 64)
