@@ -1,4 +1,4 @@
-"""Write a new set of golden files: ``python -m tests.golden.make 2``. Existing sets are never rewritten."""
+"""Write a new set of golden files: ``python -m tests.golden.make 4 cheng2020``. Existing sets are never rewritten."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HERE = Path(__file__).parent
 CASES = [(1, 1, 0.0), (64, 64, 1.0), (100, 70, 1.5), (129, 33, 2.0)]
 
 
-def main(number: str) -> None:
+def main(number: str, family: str) -> None:
     folder = HERE / number
     folder.mkdir(exist_ok=False)
-    write_checkpoint(folder / "weights")
-    write_fusion(folder / "weights")
+    write_checkpoint(folder / "weights", family=family)
+    write_fusion(folder / "weights", family=family)
     os.environ["DLCODEC_WEIGHTS"] = str(folder / "weights")
     from dlcodec.checkpoint import find
     from dlcodec.container import unpack
@@ -31,10 +31,10 @@ def main(number: str) -> None:
     from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec
 
     photo = load(HERE.parents[1] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
-    codec = load_codec(find("mean-scale"), torch.device("cpu"))
+    codec = load_codec(find(family), torch.device("cpu"))
     expected = {}
     for width, height, level in CASES:
-        data = encode_image(photo[150 : 150 + height, 200 : 200 + width], level, "cpu")
+        data = encode_image(photo[150 : 150 + height, 200 : 200 + width], level, "cpu", family=family)
         name = f"{width}x{height}-q{level:g}.dlc"
         (folder / name).write_bytes(data)
         np.save((folder / name).with_suffix(".npy"), decode_image(data, 1.0, "cpu"))
@@ -48,4 +48,4 @@ def main(number: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
