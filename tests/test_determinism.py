@@ -30,8 +30,11 @@ for path in sys.argv[3:]:
 MATRIX = list(itertools.product((1, 2, 8), ("on", "off"), ("default", "avx2", "avx512")))
 
 
-def decode_in_child(threads: int, onednn: str, capability: str, files: list[Path]) -> list[str]:
+def decode_in_child(
+    threads: int, onednn: str, capability: str, files: list[Path], **variables: str | Path
+) -> list[str]:
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": ""}
+    environment |= {name: str(value) for name, value in variables.items()}
     command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *map(str, files)]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -58,6 +61,16 @@ def test_latents_do_not_depend_on_threads_or_kernels(
     assert all(line.startswith("same") for line in lines)
     if capability == "default":
         assert lines[0].endswith(("DEFAULT", "NO AVX")), lines
+
+
+@pytest.mark.parametrize(("threads", "kernels"), [(1, "Prescott"), (2, "Haswell")])
+def test_latents_of_a_context_model_do_not_depend_on_the_kernels_of_numpy(threads: int, kernels: str) -> None:
+    """OpenBLAS takes these names on x86-64, and leaves them aside elsewhere."""
+    folder = Path(__file__).parent / "golden" / "4"
+    files = sorted(folder.glob("*.dlc"))
+    options = {"OPENBLAS_CORETYPE": kernels, "OPENBLAS_NUM_THREADS": str(threads)}
+    lines = decode_in_child(threads, "off", "default", files, DLCODEC_WEIGHTS=folder / "weights", **options)
+    assert len(lines) == len(files) == 4
 
 
 @pytest.mark.slow
