@@ -71,9 +71,9 @@ CROPS = [Crop(0, 0, 511, 300), Crop(0, 0, 1, 1), Crop(510, 299, 1, 1), Crop(37, 
 @pytest.mark.parametrize("crop", CROPS, ids=str)
 @pytest.mark.parametrize("tiled", [False, True])
 def test_a_crop_is_the_crop_of_the_picture(
-    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, crop: Crop, tiled: bool
+    family: str, photo: RGB, monkeypatch: pytest.MonkeyPatch, crop: Crop, tiled: bool
 ) -> None:
-    data = encode_image(photo[:300, :511])
+    data = encode_image(photo[:300, :511], family=family)
     whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
     if tiled:
         monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)

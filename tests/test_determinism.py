@@ -47,8 +47,10 @@ def encode_with(weights: Path, rgb: RGB, level: float | None) -> bytes:
         return encode_image(rgb, level, "cpu", family=family)
 
 
-def decode_in_child(threads: int, onednn: str, capability: str, weights: Path, files: list[Path]) -> list[str]:
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": str(weights)}
+def decode_in_child(
+    threads: int, onednn: str, capability: str, weights: Path, files: list[Path], **variables: str
+) -> list[str]:
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": str(weights), **variables}
     command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *map(str, files)]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
@@ -75,6 +77,16 @@ def test_latents_do_not_depend_on_threads_or_kernels(
     assert all(line.startswith("same") for line in lines)
     if capability == "default":
         assert lines[0].endswith(("DEFAULT", "NO AVX")), lines
+
+
+@pytest.mark.parametrize(("threads", "kernels"), [(1, "Prescott"), (2, "Haswell")])
+def test_latents_of_a_context_model_do_not_depend_on_the_kernels_of_numpy(threads: int, kernels: str) -> None:
+    """OpenBLAS takes these names on x86-64, and leaves them aside elsewhere."""
+    folder = Path(__file__).parent / "golden" / "v1" / "tiny-4"
+    files = sorted(folder.glob("*.dlc"))
+    options = {"OPENBLAS_CORETYPE": kernels, "OPENBLAS_NUM_THREADS": str(threads)}
+    lines = decode_in_child(threads, "off", "default", folder / "weights", files, **options)
+    assert len(lines) == len(files) == 4
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from dlcodec.pipeline import decode_image, decode_latent, load_codec
 from tests.golden.make import REFERENCE
 from tests.golden.manifest import FOLDER, PATH, GoldenFile, GoldenSet, read, seal
 
+ROOT = Path(__file__).resolve().parents[1]
 SETS = read()
 FILES = [(each, file) for each in SETS for file in each.files]
 SHIPPED = [(each, file) for each, file in FILES if each.weights is None]
@@ -33,6 +34,7 @@ SEALED = (
     (2, "2565a9b343a3728397b8b368c06b8bfd5b2c28e81bc14a58f096e3fdd50b180b"),
     (3, "3a69d96028f453645ac1b3401b442e620dc44bf34e24a1b31755101db21cc6bb"),
     (4, "29a2b4fbd8f666442972f1201692404942853df5fd198d12a2c2cc2568c374a5"),
+    (5, "d27e92c216b79c00cc3971a058c5ca0dcfb8787a1a246e76e9f3c0a8b7b922ef"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 
@@ -78,9 +80,14 @@ def test_every_file_is_as_the_manifest_says_and_none_is_missing() -> None:
     assert {file.file for _, file in FILES} == {path for path in said if path.endswith(".dlc")}
 
 
-@pytest.mark.parametrize("family", container.FAMILIES.values())
-@pytest.mark.parametrize("kind", ["tiny", "shipped"])
-def test_each_family_is_there_at_three_levels(family: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [
+        *(("tiny", family) for family in container.FAMILIES.values()),
+        *(("shipped", path.parent.name) for path in sorted((ROOT / "weights").glob("*/base.safetensors"))),
+    ],
+)
+def test_each_family_is_there_at_three_levels(kind: str, family: str) -> None:
     sets = [each for each in SETS if each.family == family and (each.weights is None) == (kind == "shipped")]
     assert sets
     for each in sets:

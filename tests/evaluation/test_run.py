@@ -62,6 +62,15 @@ def test_the_json_says_what_the_rows_were_made_with(request_of: Start, tiny: Pat
     assert document["failures"] == []
 
 
+def test_any_family_is_evaluated(request_of: Start, family: str) -> None:
+    run, _ = finish(request_of(family=family, taus=(1.0, 0.0)))
+    assert (run.settings.family, run.failures) == (family, ())
+    assert run.settings.base == checkpoint.find(family).digest
+    assert len(run.rows) == 2 * 2 * 2
+    data = (request_of().output / "files" / "a.png" / "q2.dlc").read_bytes()
+    assert container.unpack(data, DEFAULT_LIMITS).header.family == family
+
+
 def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     request = request_of(taus=(1.0, 0.5))
     whole, _ = finish(request_of(taus=(1.0, 0.5), output=request.output.parent / "whole"))

@@ -1,4 +1,4 @@
-"""Write a new set of golden files: ``python -m tests.golden.make NAME``. Existing sets are never rewritten.
+"""Write a new set of golden files: ``python -m tests.golden.make NAME FAMILY``. Existing sets are never rewritten.
 
 A NAME that begins with "shipped" takes the shipped weights, any other a tiny random codec of its own. Pictures are made
 on the reference path: one thread, kernels that every x86-64 processor runs alike.
@@ -19,7 +19,7 @@ TOP, LEFT = 192, 0
 """Where the crops of the bundled photograph begin."""
 
 
-def describe(name: str, weights: str | None) -> None:
+def describe(name: str, family: str, weights: str | None) -> None:
     """Append the set in ``v1/NAME`` to the manifest; ``weights`` as in ``GoldenSet``."""
     import torch
 
@@ -30,7 +30,7 @@ def describe(name: str, weights: str | None) -> None:
     from dlcodec.pipeline import decode_latent, load_codec
     from tests.golden.manifest import FOLDER, GoldenFile, GoldenSet, read, seal, write
 
-    base = find("mean-scale")
+    base = find(family)
     try:
         fusion = find_fusion(base).digest
     except WeightsError:
@@ -53,7 +53,7 @@ def describe(name: str, weights: str | None) -> None:
     print(f"for SEALED in tests/test_golden.py: ({len(sets)}, {seal(sets)!r}),")
 
 
-def main(name: str) -> None:
+def main(name: str, family: str) -> None:
     """Make the files of a set, then describe it."""
     folder = Path(__file__).parent / "v1" / name
     folder.mkdir(exist_ok=False)
@@ -69,18 +69,18 @@ def main(name: str) -> None:
 
     torch.backends.mkldnn.enabled = False
     if not shipped:
-        write_checkpoint(folder / "weights")
-        write_fusion(folder / "weights")
+        write_checkpoint(folder / "weights", family=family)
+        write_fusion(folder / "weights", family=family)
     photo = load(Path(__file__).parents[2] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
     for width, height, level in SHIPPED if shipped else TINY:
-        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu")
+        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu", family=family)
         path = folder / f"{width}x{height}-q{level:g}.dlc"
         path.write_bytes(data)
         Image.fromarray(decode_image(data, 1.0, "cpu")).save(folder / f"{path.stem}.png", optimize=True)
         fused = decode_image(data, 0.0, "cpu", precision="fp32")
         Image.fromarray(fused).save(folder / f"{path.stem}.tau0.png", optimize=True)
-    describe(name, None if shipped else f"{name}/weights")
+    describe(name, family, None if shipped else f"{name}/weights")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

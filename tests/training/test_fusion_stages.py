@@ -26,7 +26,7 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI or lpips does not import here: {error}", allow_module_level=True)
 
 from dlcodec import checkpoint
-from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.codecs import codec_class
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.pipeline import decode_image, encode_image, run_steps
 from dlcodec.training import __main__ as commands
@@ -84,7 +84,7 @@ def batch(tar: Path) -> Tensor:
 
 def test_the_frozen_base_decodes_what_the_codec_decodes(base: FrozenBase, weights: Path, batch: Tensor) -> None:
     found = checkpoint.read_metadata(weights)
-    codec = MeanScaleCodec(found.config, checkpoint.load_arrays(found), CPU)
+    codec = codec_class(found.family)(found.config, checkpoint.load_arrays(found), CPU)
 
     def known(step):  # type: ignore[no-untyped-def]
         return step.symbols
