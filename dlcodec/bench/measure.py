@@ -94,8 +94,8 @@ def _time_wholes(subject: Subject, names: Sequence[str], repeats: int) -> tuple[
 
 def measure(subject: Subject, wanted: Wanted) -> Report:
     """Time and count everything that is wanted. Raises what encoding, decoding and the peers raise."""
-    wholes = _time_wholes(subject, wanted.peers, wanted.repeats)
     machine = describe_machine(subject.where())
+    wholes = _time_wholes(subject, wanted.peers, wanted.repeats)
     stages = time_stages(subject, machine.rates, wanted.repeats)
     peak = peak_memory()
     commands = time_commands(subject, wanted.repeats) if wanted.cold or wanted.batch else ()

@@ -50,13 +50,14 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Time every stage of encode and decode, and say on what."""
-    from dlcodec.bench.measure import Wanted, measure
-    from dlcodec.bench.subject import choose_subject
-    from dlcodec.bench.table import as_lines
     from dlcodec.container import FAMILIES
 
     if model not in FAMILIES.values():
         raise UsageError(f"model {model!r} is none of {', '.join(FAMILIES.values())}")
+    from dlcodec.bench.measure import Wanted, measure
+    from dlcodec.bench.subject import choose_subject
+    from dlcodec.bench.table import as_lines
+
     subject = choose_subject(
         picture,
         size,

@@ -24,6 +24,7 @@ from dlcodec.cli.options import (
     parse_taus,
     short,
 )
+from dlcodec.cli.starting import keeping_all
 from dlcodec.console import complain, on_terminal, say, stage
 from dlcodec.errors import InputError, UsageError
 
@@ -115,7 +116,8 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
     base = base_to_decode(options.model, header.family, header.model_digest)
     fused = sum(value != 1 for value in taus)
     total = fused * (options.steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
-    from dlcodec.pipeline import decode_images
+    with keeping_all():
+        from dlcodec.pipeline import decode_images
 
     return decode_images(
         data,
@@ -177,7 +179,7 @@ def decode(
         typer.Option(metavar="N", help="1 to 100, of a lossy output.", show_default="JPEG 95, AVIF 90, WebP lossless"),
     ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="Of the fusion network; auto takes bf16 where the device has it.")
+        PrecisionName, typer.Option(help="Of the networks below tau 1; auto takes bf16 where the device has it.")
     ] = PrecisionName.auto,
     device: Device = DeviceName.auto,
     force: Force = False,

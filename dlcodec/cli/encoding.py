@@ -11,6 +11,7 @@ import typer
 
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
 from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model
+from dlcodec.cli.starting import keeping_all
 from dlcodec.console import complain, say, stage
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
 
         sections += (pack_thumbnail(picture, options.thumbnail),)
     if options.target is None:
-        from dlcodec.pipeline import encode_image
+        with keeping_all():
+            from dlcodec.pipeline import encode_image
 
         return encode_image(
             picture.rgb,
