@@ -44,9 +44,9 @@ def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3, family: str =
     lambdas = [0.0018 * 2.0**level for level in range(levels)]
     default_level = min(1.0, levels - 1.0)
     network = make_network(seed, levels, family)
-    config, arrays = export_base(
-        network, torch.linspace(-0.4, 0.4, 8), likelihoods, lambdas, default_level, tiles, scales=32
-    )
+    medians = torch.linspace(-0.4, 0.4, 8)
+    config, arrays = export_base(network, medians, likelihoods, lambdas, default_level, tiles, scales=32)
+    arrays["train.entropy_bottleneck.quantiles"] = np.stack([medians - 10, medians, medians + 10], 1)[:, None]
     path = folder / family / "base.safetensors"
     checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"})
     return path

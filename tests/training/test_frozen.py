@@ -1,0 +1,64 @@
+"""The frozen base of the fusion stages against the codec that decodes, for every family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import RGB
+from tests.tiny import CHANNELS
+
+try:
+    from dlcodec.training.frozen import FrozenBase
+except (ImportError, RuntimeError) as error:
+    # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
+    pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
+
+from dlcodec.checkpoint import find
+from dlcodec.fusion.adapters import SynthesisAdapters
+from dlcodec.pipeline import load_codec, run_steps
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def base(family: str) -> FrozenBase:
+    return FrozenBase(find(family).path, CPU, bf16=False, compile_=False)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.5])
+def test_the_frozen_base_receives_what_the_codec_decodes(
+    base: FrozenBase, family: str, photo: RGB, level: float
+) -> None:
+    """Where it begins, that is: a random context model magnifies the last bits of what it is given."""
+    codec, q = load_codec(find(family), CPU), round(level * 256)
+    x = torch.from_numpy(photo[:192, :256].copy()).permute(2, 0, 1)[None].float() / 255
+    steps = codec.coding_steps(192, 256, q, codec.latents(codec.transform(x), q))
+    latent, _ = run_steps(steps, lambda step: step.symbols)  # type: ignore[arg-type, return-value]
+    exact = codec.to_float(latent, q)
+    y = base.analyse(x)
+    received = base.decode(y, torch.tensor([level]))
+    half_step = (received - y).abs().amax((0, 2, 3))
+    first = (received - exact)[0, :, 0, :2].abs()
+    assert (first < 0.1 * half_step[:, None]).float().mean() > 0.9  # a symbol here and there is rounded apart
+    apart = (exact - y).abs().amax((0, 2, 3)) / half_step
+    assert ((apart > 0.8) & (apart < 1.25)).all()
+
+
+def test_each_crop_is_synthesised_with_the_weights_of_its_own_level(base: FrozenBase, family: str) -> None:
+    torch.manual_seed(0)
+    adapters = SynthesisAdapters(base.synthesis_shapes, 3, base.levels)
+    for parameter in adapters.parameters():
+        parameter.data.normal_(0, 0.1)
+    y, levels = torch.randn(2, CHANNELS[family][1], 3, 4), torch.tensor([0.1, 0.9])
+    with torch.no_grad():
+        changes = adapters(levels)
+        pictures = base.synthesise(y, changes)
+        codec = load_codec(find(family), CPU)
+        for number in range(2):
+            own = {name: down[number] @ up for name, (down, up) in changes.items()}
+            torch.testing.assert_close(
+                pictures[number : number + 1], codec.synthesise(y[number : number + 1], own), rtol=1e-4, atol=1e-5
+            )
+        assert (base.synthesise(y) - pictures).abs().max() > 1e-3
+        torch.testing.assert_close(base.synthesise(y), codec.synthesise(y), rtol=1e-4, atol=1e-5)
