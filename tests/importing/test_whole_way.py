@@ -24,9 +24,9 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI or lpips does not import here: {error}", allow_module_level=True)
 
 from dlcodec import checkpoint
-from dlcodec.codecs.mean_scale_network import MeanScaleParams
+from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.errors import WeightsError
-from dlcodec.training.rate_distortion import TrainableMeanScale
+from dlcodec.training.rate_distortion import TrainableCodec
 
 __all__ = ["run"]
 CPU = torch.device("cpu")
@@ -101,6 +101,6 @@ def test_the_gains_of_one_level_are_the_same_everywhere() -> None:
 
 
 def test_a_ladder_cannot_begin_from_one_level(base: Path) -> None:
-    model = TrainableMeanScale(MeanScaleParams(8, 12, levels=3))
+    model = TrainableCodec("mean-scale", HyperpriorParams(8, 12, levels=3))
     with pytest.raises(WeightsError, match="has one rate level"):
         initialise(model, base / "mean-scale" / "base.safetensors")
