@@ -124,7 +124,10 @@ def import_model(
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="A .pth.tar, .pt or safetensors file of CompressAI.")
     ] = None,
     zoo: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="In place of a file: a model of CompressAI's zoo, mbt2018-mean.")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="In place of a file: a model of CompressAI's zoo, mbt2018-mean or cheng2020-attn."
+        ),
     ] = None,
     quality: Annotated[
         int | None, typer.Option(metavar="N", help="Of the zoo's model, 1 (smallest files) to 8 (best pictures).")

@@ -68,10 +68,11 @@ def compare(codec: Codec, converted: Converted) -> Comparison:
         latent, _ = run_steps(steps, code_known(encoder))
     except DlcodecError as error:
         raise WeightsError(f"it cannot code a photograph: {error}") from error
-    ours = _picture(codec.synthesise(codec.to_float(latent, 0)))
-    answer = converted.original(x)
-    theirs = _picture(answer["x_hat"])
-    bits = sum(-likelihood.double().log2().sum().item() for likelihood in answer["likelihoods"].values())
+    y_hat = codec.to_float(latent, 0)
+    ours = _picture(codec.synthesise(y_hat))
+    outcome = converted.reconstruct(x, y_hat)
+    theirs = _picture(outcome.x_hat)
+    bits = sum(-likelihood.double().log2().sum().item() for likelihood in outcome.likelihoods)
     found = Comparison(
         Coded(len(encoder.finish()), round(psnr(rgb, ours), 3)),
         Coded(round(bits / 8), round(psnr(rgb, theirs), 3)),

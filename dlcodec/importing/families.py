@@ -13,16 +13,24 @@ from dlcodec.training.export import Arrays
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What CompressAI makes of a picture: ``x_hat`` (1, 3, H, W) and the likelihoods of each latent's elements."""
+
+    x_hat: Tensor
+    likelihoods: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Converted:
     """A foreign network as ours: ``config`` and ``arrays`` of a base checkpoint.
 
-    ``original`` is CompressAI's own module with the same weights, in evaluation mode: given (1, 3, H, W) in [0, 1], it
-    returns a dict with ``x_hat`` and the ``likelihoods`` of every latent.
+    ``reconstruct`` asks CompressAI's own module with the same weights what becomes of a picture (1, 3, H, W) in [0, 1];
+    it may use the latent (1, M, h, w) float32 that we decoded where CompressAI predicts from what came before.
     """
 
     config: Mapping[str, Any]
     arrays: Arrays
-    original: nn.Module
+    reconstruct: Callable[[Tensor, Tensor], Outcome]
 
 
 Convert = Callable[[Mapping[str, Tensor]], Converted]
@@ -63,9 +71,10 @@ def take_parameters(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[s
 
 def converter(family: str) -> Convert:
     """The function that imports a family; raises UsageError for a family without one."""
+    from dlcodec.importing.cheng2020 import convert_cheng2020
     from dlcodec.importing.mean_scale import convert_mean_scale
 
-    known = {"mean-scale": convert_mean_scale}
+    known: Mapping[str, Convert] = {"mean-scale": convert_mean_scale, "cheng2020": convert_cheng2020}
     if family not in known:
         raise UsageError(f"family {family!r} is none of those that can be imported: {', '.join(known)}")
     return known[family]

@@ -12,7 +12,7 @@ from compressai.zoo.image import model_urls
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.importing.source import MOST_BYTES, Source, parse_source
 
-_FAMILIES: Mapping[str, str] = {"mbt2018-mean": "mean-scale"}
+_FAMILIES: Mapping[str, str] = {"mbt2018-mean": "mean-scale", "cheng2020-attn": "cheng2020"}
 """CompressAI's architectures, and the family that each is."""
 _METRIC = "mse"
 _TIMEOUT = 30.0
