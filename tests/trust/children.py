@@ -80,6 +80,7 @@ def say_into(errors: Path) -> None:
 def run_lines(lines: list[list[str]], errors: Path, *, for_ever: bool = False) -> None:
     """Run command lines one after the other, over and over until a signal comes; exits as the first that fails."""
     say_into(errors)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
     try:
         while True:
             for line in lines:

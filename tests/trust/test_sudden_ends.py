@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from dlcodec.files import write_atomically
 from tests.trust.children import HANG, Start, ended, run_lines, run_with_files_of, run_without_privileges
 
 RGB = npt.NDArray[np.uint8]
@@ -89,7 +91,7 @@ def _signalled(start: Start, work: Work, errors: Path, number: int, seconds: flo
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_kill_at_any_moment_leaves_no_half_file(start: Start, work: Work, tmp_path: Path, count: int) -> None:
-    """What it may leave is a temporary file beside the output; the slow run sees some, so it does hit the writing."""
+    """What it may leave is a temporary file beside the output."""
     random_, strays = random.Random(1), 0
     for _ in range(count):
         code = _signalled(start, work, tmp_path / "errors", signal.SIGKILL, random_.uniform(0, 0.1))
@@ -97,6 +99,34 @@ def test_a_kill_at_any_moment_leaves_no_half_file(start: Start, work: Work, tmp_
         for name in work.check():
             (work.out / name).unlink()
             strays += 1
+    print(f"{count} kills, {strays} temporary files left")
+
+
+def write_for_ever(goal: Path) -> None:
+    """Write a file over and over, a MiB of one letter and then of another."""
+    for letter in cycle(b"ab"):
+        write_atomically(goal, bytes([letter]) * 2**20)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_kill_while_a_file_is_written_leaves_no_half_file(start: Start, tmp_path: Path, count: int) -> None:
+    """Nearly every kill hits the writing here: the slow run sees temporary files, and never half a file."""
+    random_, goal, strays = random.Random(3), tmp_path / "out" / "a", 0
+    goal.parent.mkdir()
+    write_atomically(goal, b"b" * 2**20)
+    for _ in range(count):
+        before, child = goal.stat().st_ino, start(write_for_ever, goal)
+        while goal.stat().st_ino == before:
+            time.sleep(0.001)
+        time.sleep(random_.uniform(0, 0.05))
+        child.kill()
+        child.join()
+        data = goal.read_bytes()
+        assert data in (b"a" * 2**20, b"b" * 2**20)
+        for path in goal.parent.glob(".a.*.tmp"):
+            path.unlink()
+            strays += 1
+        assert os.listdir(goal.parent) == ["a"]
     print(f"{count} kills, {strays} temporary files left")
     assert strays > 0 or count < 100
 

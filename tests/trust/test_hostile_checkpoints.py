@@ -1,0 +1,175 @@
+"""Checkpoints that were made to do harm: their digest is right, for an attacker computes it anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors
+import safetensors.numpy
+
+from dlcodec.checkpoint import compute_digest, load_arrays, read_metadata
+from dlcodec.errors import WeightsError
+from dlcodec.pipeline import decode_image, encode_image
+from tests.trust.children import Start, ended, run_lines
+
+RGB = npt.NDArray[np.uint8]
+Change = Callable[[dict[str, Any], dict[str, Any]], object]
+
+
+def write(source: Path, target: Path, change: Change) -> None:
+    """A checkpoint with another config and other arrays, and the digest of what it has then."""
+    with safetensors.safe_open(source, framework="numpy") as handle:
+        metadata = dict(handle.metadata())
+    arrays = {name: array.copy() for name, array in safetensors.numpy.load_file(source).items()}
+    config = json.loads(metadata["config"])
+    change(config, arrays)
+    metadata["config"] = json.dumps(config)
+    metadata["digest"] = compute_digest(metadata["family"], json.loads(metadata["config"]), arrays)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(arrays, target, metadata)
+
+
+def entry(name: str, value: float, kind: str | None = None) -> Change:
+    """The first entry of an array."""
+
+    def change(_: dict[str, Any], arrays: dict[str, Any]) -> None:
+        arrays[name] = arrays[name].astype(kind or arrays[name].dtype)
+        arrays[name].flat[0] = value
+
+    return change
+
+
+def array(name: str, make: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Change:
+    return lambda _, arrays: arrays.update({name: make(arrays[name])})
+
+
+def setting(name: str, value: object) -> Change:
+    return lambda config, _: config.update({name: value})
+
+
+LARGE = 2**31 - 1
+HOSTILE: dict[str, Change] = {
+    **{f"{name} {value}": entry(name, value) for name in ("gain", "inv_gain", "hgain") for value in (np.nan, np.inf)},
+    **{f"g_s {value}": entry("g_s.0.weight", value) for value in (np.nan, np.inf)},
+    **{f"g_a {value}": entry("g_a.6.bias", value) for value in (np.nan, -np.inf)},
+    "h_a nan": entry("h_a.4.weight", np.nan),
+    "finite, but no picture": lambda _, arrays: [
+        arrays.update({name: np.full_like(arrays[name], 1e38, dtype=np.float32)})
+        for name in ("g_s.0.weight", "inv_gain")
+    ],
+    "finite, but no latent": array("g_a.0.weight", lambda a: np.full_like(a, 1e38, dtype=np.float32)),
+    "latents beyond all bounds": array("gain", lambda a: np.full_like(a, 3e38)),
+    **{
+        f"{name} {what}": array(name, make)
+        for name in ("exact.h_s.0.weight", "exact.h_s.4.bias", "exact.medians", "exact.hinv", "exact.thresholds")
+        for what, make in {
+            "scalar": lambda a: np.array(1, a.dtype),
+            "empty": lambda a: a[:0],
+            "of another shape": lambda a: np.concatenate([a, a]),
+            "fractions": lambda a: a.astype(np.float32) + 0.5,
+            "nan": lambda a: np.full(a.shape, np.nan, np.float32),
+            "huge": lambda a: np.full(a.shape, 2.0**60, np.float32),
+        }.items()
+        if (name, what) != ("exact.medians", "huge")
+    },
+    "tables of fractions": array("tables.start", lambda a: a.astype(np.float16)),
+    "tables of 64 bits": array("tables.minimum", lambda a: a.astype(np.int64)),
+    **{f"symbols from {v}": entry("tables.minimum", v) for v in (LARGE, -LARGE - 1, 2**29, -(2**29) - 1)},
+    **{f"{name} {v!r}": setting(name, v) for name in "NM" for v in (0, -1, "8", 8.0, 10**5, 10**30, None, True, [8])},
+    **{
+        f"shifts {value!r:.20}": setting("h_s_shifts", value)
+        for value in ([], [1, 2], ["a"] * 3, [5000] * 3, [-5000] * 3, [1.5] * 3, [None] * 3, "abc", 7, [10**400] * 3)
+    },
+    **{f"lambdas {value!r:.9}": setting("lambdas", value) for value in ([], [1] * 10**5, [1] * 2, {}, "abc")},
+    **{
+        f"level {value!r}": setting("default_level", value)
+        for value in (-1, 1e308, float("nan"), float("inf"), 99, "1", None)
+    },
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_base_is_code_7(
+    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with np.errstate(all="ignore"):
+        write(tiny, tmp_path / "mean-scale" / "base.safetensors", HOSTILE[name])
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError):
+        decode_image(encode_image(photo[:40, :40]), 1)
+
+
+def test_an_unchanged_checkpoint_passes(
+    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tiny, tmp_path / "mean-scale" / "base.safetensors", lambda *_: None)
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    assert decode_image(encode_image(photo[:40, :40]), 1).shape == (40, 40, 3)
+
+
+def _ints(value: int) -> bytes:
+    return value.to_bytes(8, "little")
+
+
+def _tensor(kind: str, shape: list[int], end: int) -> dict[str, Any]:
+    return {"dtype": kind, "shape": shape, "data_offsets": [0, end]}
+
+
+HEADERS: dict[str, bytes] = {
+    "length of 2^63": _ints(2**63) + b"{}",
+    "length of 2^64 - 1": _ints(2**64 - 1) + b"{}",
+    "no JSON": _ints(4) + b"abcd",
+    "deep": _ints(10**5) + b"[" * 10**5,
+    "large": _ints(2**23) + b"{" + b" " * (2**23 - 2) + b"}",
+    **{
+        name: _ints(len(text)) + text.encode() + bytes(8)
+        for name, text in {
+            "overlap": json.dumps({"a": _tensor("F32", [2], 8), "b": _tensor("F32", [2], 8)}),
+            "overflow": json.dumps({"a": _tensor("F32", [2**32, 2**32], 8)}),
+            "negative": json.dumps({"a": _tensor("F32", [-1], 8)}),
+            "outside": json.dumps({"a": _tensor("F32", [4], 16)}),
+            "unknown type": json.dumps({"a": _tensor("PY", [8], 8)}),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_hostile_header_is_code_7(tmp_path: Path, name: str) -> None:
+    (tmp_path / "base.safetensors").write_bytes(HEADERS[name])
+    with pytest.raises(WeightsError):
+        load_arrays(read_metadata(tmp_path / "base.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "C64"])
+def test_a_type_of_tensor_that_no_checkpoint_has_is_code_7(tmp_path: Path, kind: str) -> None:
+    size = {"BF16": 2, "F8_E4M3": 1, "C64": 8}[kind] * 8
+    config = '{"lambdas": [1], "default_level": 0}'
+    meta = {"schema": "1", "config": config, "digest": "0" * 64, "family": "mean-scale"}
+    text = json.dumps({"__metadata__": meta, "a": _tensor(kind, [8], size)}).encode()
+    (tmp_path / "base.safetensors").write_bytes(_ints(len(text)) + text + bytes(size))
+    with pytest.raises(WeightsError):
+        load_arrays(read_metadata(tmp_path / "base.safetensors"))
+
+
+def test_a_pipe_among_the_weights_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "base.safetensors")
+    with pytest.raises(WeightsError, match="no plain file"):
+        read_metadata(tmp_path / "base.safetensors")
+
+
+def test_a_header_of_100_megabytes_is_refused_before_it_is_read(start: Start, tmp_path: Path) -> None:
+    """safetensors would take 5 s and 1.4 GiB for the 1.6 million tensors that fit there."""
+    path, errors = tmp_path / "base.safetensors", tmp_path / "errors"
+    with path.open("wb") as stream:
+        stream.write(_ints(10**8) + b"{")
+        stream.truncate(10**8 + 8)
+    end = ended(start(run_lines, [["models", "verify", str(path)]], errors), errors)
+    assert (end.code, end.said) == (7, f"dlcodec: {path} has a header of 100000000 bytes, which is no checkpoint's\n")
