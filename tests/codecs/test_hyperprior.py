@@ -74,8 +74,8 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "too few shifts": (setting("h_s_shifts", [15, 15]), "fit"),
     "no shifts": (setting("h_s_shifts", None), "fit"),
     "a width that the arrays do not have": (setting("N", 2**40), "fit"),
-    "a width with a fraction": (setting("N", 8.5), "fit"),
-    "a width that is a word": (setting("M", "12"), "fit"),
+    "a width with a fraction": (setting("N", 8.5), "channels"),
+    "a width that is a word": (setting("M", "12"), "channels"),
 }
 
 

@@ -15,7 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
-LAYERS = ((0, True, True), (2, True, True), (4, False, False))
+LAYERS = {
+    "mean-scale": (("0", "transposed", True), ("2", "transposed", True), ("4", "none", False)),
+    "cheng2020": (
+        ("0", "none", True),
+        ("2.0", "shuffled", True),
+        ("4", "none", True),
+        ("6.0", "shuffled", True),
+        ("8", "none", False),
+    ),
+}
+"""Of each family: the layers of h_s by name, how each doubles the sides, and whether LeakyReLU follows."""
 ACTIVATION_LIMIT = 2**23
 HYPER_LIMIT = 2**22
 
@@ -46,7 +56,7 @@ def half_even(value: Integers, bits: int) -> Integers:
 
 
 def convolve(x: Integers, weight: Integers, upsample: bool) -> Integers:
-    """(C, h, w) with (out, C, k, k), or with (C, out, k, k) transposed to twice the size; sums without a bias."""
+    """(C, h, w) with (out, C, k, k), or upsampled with (C, out, k, k) transposed; sums without a bias."""
     kernel, height, width = weight.shape[-1], *x.shape[1:]
     pad, scale = kernel // 2, 2 if upsample else 1
     out = weight.shape[1] if upsample else weight.shape[0]
@@ -59,25 +69,35 @@ def convolve(x: Integers, weight: Integers, upsample: bool) -> Integers:
     return whole[:, pad : pad + scale * height, pad : pad + scale * width]
 
 
-def layer(x: Integers, weight: Integers, bias: Integers, shift: int, kind: tuple[bool, bool], watch: Watch) -> Integers:
-    """One layer: sums, bias, rounding shift, LeakyReLU of 655/65536, clamp; ``kind`` is (upsample, activate)."""
-    upsample, activate = kind
-    watch.see(convolve(np.abs(x), np.abs(weight), upsample) + np.abs(bias)[:, None, None])
-    y = half_even(convolve(x, weight, upsample) + bias[:, None, None], shift)
+def shuffled(x: Integers) -> Integers:
+    """(4C, h, w) as (C, 2h, 2w): channel 4 c + 2 i + j holds row i and column j of output c."""
+    channels, height, width = x.shape
+    blocks = x.reshape(channels // 4, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+    return blocks.reshape(channels // 4, 2 * height, 2 * width)
+
+
+def layer(x: Integers, weight: Integers, bias: Integers, shift: int, kind: tuple[str, bool], watch: Watch) -> Integers:
+    """One layer: sums, bias, rounding shift, LeakyReLU of 655/65536, clamp; ``kind`` is (upsampling, activate)."""
+    upsampling, activate = kind
+    transposed = upsampling == "transposed"
+    watch.see(convolve(np.abs(x), np.abs(weight), transposed) + np.abs(bias)[:, None, None])
+    y = half_even(convolve(x, weight, transposed) + bias[:, None, None], shift)
     if activate:
         watch.see(np.abs(y) * 655)
         y = np.where(y < 0, half_even(y * 655, 16), y)
-    return y.clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    y = y.clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    return shuffled(y) if upsampling == "shuffled" else y
 
 
 def hyper_synthesis(
+    family: str,
     arrays: Mapping[str, npt.NDArray[Any]],
     shifts: Sequence[int],
     symbols: npt.NDArray[np.int32],
     level: int,
     watch: Watch | None = None,
-) -> tuple[Integers, Integers]:
-    """``mu`` and the scale index of ``symbols`` (N, h, w) at a level in steps of 1/256."""
+) -> Integers:
+    """What h_s says of ``symbols`` (N, h, w) at a level in steps of 1/256."""
     watch = watch or Watch()
     integers = {name: array.astype(np.int64) for name, array in arrays.items() if name.startswith("exact.")}
     exact = {name.removeprefix("exact."): array for name, array in integers.items()}
@@ -87,8 +107,6 @@ def hyper_synthesis(
     z = z * gain[:, None, None]
     watch.see(np.abs(z))
     x = half_even(z, 18).clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-    for (number, *kind), shift in zip(LAYERS, shifts, strict=True):
-        weight, bias = exact[f"h_s.{number}.weight"], exact[f"h_s.{number}.bias"]
-        x = layer(x, weight, bias, shift, (kind[0], kind[1]), watch)
-    sigma, mu = np.split(x, 2)
-    return mu, np.searchsorted(exact["thresholds"], sigma, side="right")
+    for (name, *kind), shift in zip(LAYERS[family], shifts, strict=True):
+        x = layer(x, exact[f"h_s.{name}.weight"], exact[f"h_s.{name}.bias"], shift, (kind[0], kind[1]), watch)
+    return x

@@ -63,7 +63,7 @@ def test_the_json_says_what_the_rows_were_made_with(request_of: Start, tiny: Pat
 
 
 def test_any_family_is_evaluated(request_of: Start, family: str) -> None:
-    run, _ = finish(request_of(family=family, taus=(1.0, 0.0)))
+    run, _ = finish(request_of(model=family, taus=(1.0, 0.0)))
     assert (run.settings.family, run.failures) == (family, ())
     assert run.settings.base == checkpoint.find(family).digest
     assert len(run.rows) == 2 * 2 * 2
