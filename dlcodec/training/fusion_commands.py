@@ -92,7 +92,9 @@ def auxiliary(
     where = torch.device(device)
     optimisation = _optimisation(learning_rate, 20, steps, minutes)
     names = tuple(map(str, data))
-    recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 1.0, "nothing", optimisation)
+    recipe = FusionRecipe(
+        names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 1.0, "nothing", optimisation
+    )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     train_auxiliary(recipe, frozen, lpips, output, where, save_every)
 
@@ -111,6 +113,7 @@ def fusion(
     crop: Crop = 256,
     learning_rate: Rate = 1e-3,
     distortion: Distortion = 0.02,
+    smoothness: Annotated[float, typer.Option(help="Weight of grain that the original has not.")] = 0.0,
     latent: Annotated[float, typer.Option(help="Weight of the distance to the auxiliary latent.")] = 0.1,
     rising: Annotated[
         float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")
@@ -131,7 +134,19 @@ def fusion(
     optimisation = _optimisation(learning_rate, 50, steps, minutes)
     names = tuple(map(str, data))
     recipe = FusionRecipe(
-        names, batch, crop, seed, bf16, compile_, 1.0, distortion, latent, rising, noised.value, optimisation
+        names,
+        batch,
+        crop,
+        seed,
+        bf16,
+        compile_,
+        1.0,
+        distortion,
+        smoothness,
+        latent,
+        rising,
+        noised.value,
+        optimisation,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)

@@ -33,10 +33,11 @@ _STATISTICS_BATCHES = 24
 class FusionRecipe:
     """Everything that decides the outcome of stages 2 and 3; it is written into their checkpoints.
 
-    ``perception`` and ``distortion`` weigh LPIPS and ln MSE, ``latent`` the distance to the auxiliary latent (lambda
-    of the paper's eq. 2). A crop at the last level weighs ``rising`` times one at the first, in even ratios between, so
-    that the small distances of high rates are not drowned. ``noised`` says what the noise is added to: the decoded
-    latent (the paper), the auxiliary one, or nothing (its Variant-1: no diffusion).
+    ``perception``, ``distortion`` and ``smoothness`` weigh LPIPS, ln MSE and grain that the original has not;
+    ``latent`` weighs the distance to the auxiliary latent (lambda of the paper's eq. 2). A crop at the last level
+    weighs ``rising`` times one at the first, in even ratios between, so that the small distances of high rates are not
+    drowned. ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary one, or nothing
+    (its Variant-1: no diffusion).
     """
 
     data: tuple[str, ...]
@@ -47,6 +48,7 @@ class FusionRecipe:
     compile: bool
     perception: float
     distortion: float
+    smoothness: float
     latent: float
     rising: float
     noised: Noised
@@ -68,7 +70,8 @@ def _setting(
         convert_conv2d_weight_memory_format(lpips, torch.channels_last)
         if recipe.compile:
             lpips.compile()
-    loss = PictureLoss(lpips, recipe.perception if distortion_oriented else 0.0, recipe.distortion)
+    perception = recipe.perception if distortion_oriented else 0.0
+    loss = PictureLoss(lpips, perception, recipe.distortion, recipe.smoothness)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
     return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
 

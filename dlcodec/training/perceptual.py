@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _SHIFT = 4
+_WINDOW = 8
+_VISIBLE = 1 / 255
 
 
 def load_lpips(weights: Path) -> nn.Module:
@@ -25,8 +28,20 @@ def load_lpips(weights: Path) -> nn.Module:
     return network
 
 
+def grain(picture: Tensor) -> Tensor:
+    """ln of the mean square around each place, of what a 3 x 3 mean takes away; (B, 3, H, W) to (B, H/4 - 1, W/4 - 1).
+
+    A square below one step of 8 bits counts as one: nobody sees it.
+    """
+    fine = picture - F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return (F.avg_pool2d(fine.square().mean(1, keepdim=True), _WINDOW, _WINDOW // 2) + _VISIBLE**2).log()[:, 0]
+
+
 class PictureLoss(nn.Module):
-    """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat)``, a mean over the batch.
+    """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat) + smoothness * excess``, a mean over the batch.
+
+    ``excess`` is how far the grain of ``x_hat`` exceeds that of ``x``: detail may be invented where there was some, but
+    no pattern on what was smooth, which AlexNet, with its stride of 4, hardly minds.
 
     The logarithm makes a decibel cost the same at every rate. A base codec oriented towards distortion is pulled
     towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are
@@ -34,10 +49,10 @@ class PictureLoss(nn.Module):
     of 4.
     """
 
-    def __init__(self, metric: nn.Module | None, perception: float, distortion: float) -> None:
+    def __init__(self, metric: nn.Module | None, perception: float, distortion: float, smoothness: float = 0) -> None:
         super().__init__()
         self.metric = metric
-        self.perception, self.distortion = perception, distortion
+        self.perception, self.distortion, self.smoothness = perception, distortion, smoothness
 
     def forward(self, x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """``x`` and ``x_hat`` (B, 3, H, W) in [0, 1], ``weight`` (B,); the loss, and the mean LPIPS and ln MSE."""
@@ -49,4 +64,6 @@ class PictureLoss(nn.Module):
             a, b = (picture[:, :, top:bottom, left:right] * 2 - 1 for picture in (x, x_hat))
             lpips = self.metric(b, a).flatten()
         loss = self.perception * lpips + self.distortion * log_mse
+        if self.smoothness:
+            loss = loss + self.smoothness * (grain(x_hat) - grain(x)).relu().mean((1, 2))
         return (loss if weight is None else weight * loss).mean(), lpips.mean(), log_mse.mean()

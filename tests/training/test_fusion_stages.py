@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from tests.conftest import RGB
@@ -44,7 +45,7 @@ SCHEDULE = CosineSchedule(0.008, 1e-4)
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
     how = Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None))
-    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.1, 1.0, "decoded", how)
+    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.05, 0.1, 1.0, "decoded", how)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,25 @@ def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
     after = loss(batch, base.synthesise(load_auxiliary(run, base)(batch)))[0]
     assert after < before - 0.02
     assert load_file(run)["ema.0.weight"].shape == (8, 3, 5, 5)
+
+
+def test_only_grain_that_the_original_has_not_costs(photo: RGB) -> None:
+    x = torch.from_numpy(photo[:64, :64].copy()).permute(2, 0, 1)[None].float() / 255
+    smooth = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    weave = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(32, 32) * 3 / 255
+    cost = {
+        name: float(PictureLoss(None, 0, 0, 1)(*pair)[0])
+        for name, pair in {
+            "same": (x, x + 1e-4),
+            "less": (x, smooth),
+            "moved": (x, x.roll(4, 3)),
+            "weave": (smooth, smooth + weave),
+        }.items()
+    }
+    assert cost["same"] < 1e-5
+    assert cost["less"] < 0.01
+    assert cost["weave"] > 3 * cost["moved"] > 0
+    assert cost["weave"] > 0.5
 
 
 def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
