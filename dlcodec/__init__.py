@@ -140,13 +140,16 @@ def decode_taus(
     seed: int = 0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    crop: tuple[int, int, int, int] | None = None,
+    max_pixels: int | None = None,
+    max_memory: float | None = None,
 ) -> Iterator[Image.Image]:
     """Decompress the bytes of a .dlc file once for several taus; yields a Pillow image each, in their order.
 
     Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
     with the arguments or the file is raised here, before the first picture is asked for.
     """
-    from dlcodec.arguments import check_sampling, check_tau
+    from dlcodec.arguments import Crop, check_sampling, check_tau
     from dlcodec.container import unpack
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import unpack_extras
@@ -154,13 +157,20 @@ def decode_taus(
     check_sampling(steps, seed)
     for tau in taus:
         check_tau(tau)
-    extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
+    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    file = unpack(data, limits)
+    extras = unpack_extras(file)
+    part = None if crop is None else Crop(*crop)
+    if part is not None:
+        part.check(file.header.width, file.header.height)
+        extras = extras.cut(part.left, part.top, part.width, part.height)
 
     def pictures() -> Iterator[Image.Image]:
         from dlcodec.picture import Picture, to_pillow
         from dlcodec.pipeline import decode_images
 
-        for rgb in decode_images(data, taus, device, steps=steps, seed=seed, precision=precision):
+        decoded = decode_images(data, taus, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
+        for rgb in decoded:
             yield to_pillow(Picture(rgb, extras))
 
     return pictures()

@@ -12,7 +12,7 @@ import numpy as np
 from dlcodec.arguments import Crop, check_tau
 from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import InputError, UsageError
-from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
+from dlcodec.files import read_bounded, readable, refuse_existing, refuse_input, write_atomically
 from dlcodec.image import RGB, load, png_bytes, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.sheet import Column, draw_sheet, enlarge
@@ -41,6 +41,7 @@ PSNR = Measure("PSNR", "{:.2f} dB", 1, psnr)
 class Source:
     """A picture to compare: the ``pixels`` of an image file, or the ``data`` of a .dlc file and a ``tau`` for it."""
 
+    path: Path
     name: str
     file_bytes: int
     size: tuple[int, int]
@@ -72,12 +73,12 @@ def read_source(name: str) -> Source:
         header = unpack(data, DEFAULT_LIMITS).header
         tau = header.default_tau if tau is None else tau
         label = f"{readable(path.name)}, tau {tau:.3g}"
-        return Source(label, len(data), (header.width, header.height), None, data, tau)
+        return Source(path, label, len(data), (header.width, header.height), None, data, tau)
     if tau is not None:
         raise UsageError(f"{path} is not a .dlc file: it has no tau")
     pixels = load(path, DEFAULT_LIMITS)
     height, width = pixels.shape[:2]
-    return Source(readable(path.name), len(data), (width, height), pixels, b"", 1.0)
+    return Source(path, readable(path.name), len(data), (width, height), pixels, b"", 1.0)
 
 
 def _check_sizes(sources: Sequence[Source]) -> None:
@@ -124,6 +125,8 @@ def run_compare(
         raise UsageError(f"zoom {zoom} is outside 1 to {MOST_ZOOM}")
     refuse_existing(output, force=force)
     sources = [read_source(name) for name in names]
+    for source in sources:
+        refuse_input(output, source.path)
     _check_sizes(sources)
     if crop is not None:
         crop.check(*sources[0].size)

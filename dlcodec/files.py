@@ -42,6 +42,17 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists; --force overwrites it")
 
 
+def place_of(path: Path) -> str:
+    """What tells two files apart before they are written: their folder without symbolic links, and their name."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
+
+
+def refuse_input(output: Path, source: Path) -> None:
+    """Raise OutputError where writing ``output`` would replace ``source``, which nothing can force."""
+    if place_of(output) == place_of(source):
+        raise OutputError(f"{output} is an input itself; name another file")
+
+
 def readable(name: str) -> str:
     """The name of a file as text that every encoding of Unicode takes: bytes that are not UTF-8 become ``\\xff``."""
     return name.encode("utf-8", sys.getfilesystemencodeerrors()).decode("utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ dlcodec=${DLCODEC:-dlcodec}
 mkdir -p "$out" || exit
 $dlcodec --quiet encode -r "$pictures" --out-dir "$out" --level "$level" --jobs 2 --resume --json > "$out/done.jsonl"
 code=$?
-[ "$code" -eq 2 ] || [ "$code" -eq 130 ] && exit "$code"
+[ "$code" -lt 128 ] && [ -s "$out/done.jsonl" ] || exit "$code"
 
 python3 - "$out" <<'END'
 import json, pathlib, sys

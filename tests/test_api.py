@@ -13,7 +13,7 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import pipeline
-from dlcodec.errors import CorruptFileError, DlcodecError, UsageError
+from dlcodec.errors import CorruptFileError, DlcodecError, LimitError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +24,17 @@ def test_several_taus_give_the_pictures_of_decode(tiny_file: bytes) -> None:
     assert len(pictures) == 4
     for tau, picture in zip(taus, pictures, strict=True):
         assert np.array_equal(picture, dlcodec.decode(tiny_file, tau=tau, steps=3, seed=5))
+
+
+def test_several_taus_are_cropped_and_limited_as_one_is(tiny_file: bytes) -> None:
+    part = (3, 4, 20, 10)
+    pictures = list(dlcodec.decode_taus(tiny_file, (0, 1), crop=part))
+    for tau, picture in zip((0, 1), pictures, strict=True):
+        assert np.array_equal(picture, dlcodec.decode(tiny_file, tau=tau, crop=part))
+    with pytest.raises(UsageError, match="not inside"):
+        dlcodec.decode_taus(tiny_file, (1,), crop=(0, 0, 9999, 1))
+    with pytest.raises(LimitError):
+        dlcodec.decode_taus(tiny_file, (1,), max_pixels=10)
 
 
 def test_several_taus_need_one_entropy_decode(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_one_bad_file_does_not_hide_the_good_ones(folder: Path) -> None:
 def test_an_existing_output_is_refused_without_force(folder: Path, fails: Callable[..., str]) -> None:
     (folder / "a.png").write_bytes(b"mine")
     assert "--force" in fails(8, "decode", folder / "good.dlc", "-o", folder / "a.png")
-    assert "--force" in fails(8, "encode", folder / "photo.png", "-o", folder / "photo.png")
+    assert "--force" in fails(8, "encode", folder / "photo.png", "-o", folder / "a.png")
     assert (folder / "a.png").read_bytes() == b"mine"
     assert run("decode", folder / "good.dlc", "-o", folder / "a.png", "--force").returncode == 0
     with Image.open(folder / "a.png") as image:

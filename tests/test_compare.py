@@ -123,6 +123,7 @@ def test_a_metric_that_needs_larger_pictures_is_left_out(folder: Path, monkeypat
         (UsageError, "not inside 70 x 50", ("a.png", "b.png"), "o.png", {"crop": parse_crop("0,0,0,5")}),
         (UsageError, "not inside 70 x 50", ("a.png", "b.png"), "o.png", {"crop": parse_crop("-1,0,5,5")}),
         (OutputError, "--force", ("a.png", "b.png"), "a.png", {}),
+        (OutputError, "is an input itself", ("a.png", "b.png"), "b.png", {"force": True}),
     ],
 )
 def test_what_is_refused_is_refused_before_metrics_are_loaded(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dlcodec.batch.gather import Source, gather
 from dlcodec.errors import OutputError, UsageError
-from dlcodec.files import readable
+from dlcodec.files import place_of, readable
 from dlcodec.streams import STREAM
 
 
@@ -41,7 +41,7 @@ def plan(
     Either ``output`` names what is made of exactly one input (``-`` is standard output), or ``out_dir`` is the folder
     below which the outputs lie as the inputs do below the folders that were given. ``rename`` gives the names of the
     outputs below ``out_dir`` from the name of an input without its suffix. For the other arguments see ``gather``.
-    Raises UsageError, InputError, and OutputError where two inputs would give the same output.
+    Raises UsageError, InputError, and OutputError where an output is an input or the output of another.
     """
     if (output is None) == (out_dir is None):
         raise UsageError("say where the output goes, by either -o FILE or --out-dir DIR")
@@ -50,7 +50,9 @@ def plan(
         if len(sources) != 1:
             raise UsageError(f"-o takes exactly one input, not {len(sources)}; use --out-dir")
         target = Path(output) if output == str(STREAM) or Path(output) != STREAM else Path.cwd() / STREAM
-        return [Job(sources[0].path, (target,))]
+        planned = [Job(sources[0].path, (target,))]
+        _refuse_collisions(planned)
+        return planned
     assert out_dir is not None
     jobs: dict[tuple[str, tuple[Path, ...]], Job] = {}
     for source in sources:
@@ -72,13 +74,15 @@ def _below(
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.abspath(job.source): job for job in jobs}
+    sources = {place_of(job.source) for job in jobs if job.source != STREAM}
     taken: dict[str, Job] = {}
     for job in jobs:
         for output in job.outputs:
-            place = os.path.abspath(output)
+            if output == STREAM:
+                continue
+            place = place_of(output)
             if place in sources:
-                raise OutputError(f"{output}, the output for {job.name}, is an input itself; choose another --out-dir")
+                raise OutputError(f"{output}, the output for {job.name}, is an input itself; choose another place")
             other = taken.setdefault(place, job)
             if other is not job:
                 raise OutputError(f"{other.name} and {job.name} would both be written to {output}; rename one")

@@ -67,17 +67,32 @@ def _terminate(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
+def _fault_of_arguments(error: Exception) -> str | None:
+    """The sentence of what typer raises for arguments that it refuses; None of any other error."""
+    if not hasattr(error, "format_message"):
+        return None
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message[:1].lower()}{message[1:]}; see {context.command_path if context else 'dlcodec'} --help"
+
+
 def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
         if debug and sys.stderr:
             traceback.print_exc()
+        elif fault := _fault_of_arguments(error):
+            complain(fault)
+            sys.exit(2)
         elif isinstance(error, DlcodecError):
             complain(str(error))
         else:

@@ -202,16 +202,18 @@ def decode(
     from dlcodec.arguments import check_sampling
     from dlcodec.batch.plan import plan
     from dlcodec.batch.run import Finished, run
-    from dlcodec.files import make_folder
+    from dlcodec.files import make_folder, refuse_input
     from dlcodec.formats import choose_target
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.streams import read_input, refuse_output, write_output
+    from dlcodec.streams import STREAM, read_input, refuse_output, write_output
 
     target = choose_target(Path("-.png" if output in (None, "-") else output or ""), quality)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     part = None if crop is None else parse_crop(crop)
     if thumbnail and (tau is not None or part is not None or scale is not ScaleName.whole or resume):
         raise UsageError("--thumbnail takes the small picture as it is: without --tau, --crop, --scale and --resume")
+    if thumbnail and "{tau}" in (output or ""):
+        raise UsageError("a thumbnail has no tau to put into the name of its file")
     taus = None if tau is None else parse_taus(tau)
     check_sampling(steps, seed)
     check_streams(inputs, output, as_json=as_json, resume=resume)
@@ -255,6 +257,8 @@ def decode(
         if resume and (there := _found(job, size, values, outputs, limits)):
             return Finished(there)
         for path in outputs:
+            if STREAM not in (path, job.source):
+                refuse_input(path, job.source)  # which {tau} could name
             refuse_output(path, force=force)
         fused = any(value != 1 for value in values)
         memory.work_memory(limits, header.width * header.height, memory.DECODE_FUSED if fused else memory.DECODE)

@@ -37,7 +37,7 @@ def evaluate(context: typer.Context) -> None:
     """Measure the codec and its peers on a folder of images; plots, comparisons and a report. See eval --help."""
     from dlcodec.evaluation.commands import app as evaluation
 
-    evaluation(context.args, prog_name="dlcodec eval")
+    raise typer.Exit(evaluation(context.args, prog_name="dlcodec eval", standalone_mode=False) or 0)
 
 
 def explore(

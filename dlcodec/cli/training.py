@@ -20,6 +20,6 @@ def train(context: typer.Context) -> None:
     from safetensors import SafetensorError
 
     try:
-        app(context.args, prog_name="dlcodec train")
+        raise typer.Exit(app(context.args, prog_name="dlcodec train", standalone_mode=False) or 0)
     except SafetensorError as error:
         raise WeightsError(f"a checkpoint or a metric's weights are damaged: {error}") from error

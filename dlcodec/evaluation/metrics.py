@@ -51,7 +51,7 @@ def import_library(name: str, package: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return import_module(package.replace("-", "_"))
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
         extra = _EXTRA.get(package, "eval")
         raise UsageError(f"{name} needs the package {package} ({error}); pip install 'dlcodec[{extra}]'") from error
 

@@ -30,6 +30,7 @@ def test_commands_write_and_read_it(run: Run, tmp_path: Path, photo: RGB) -> Non
     assert dlcodec.read_info(file.read_bytes()).sections["thumbnail"] > 0
     assert run("decode", file, "-o", small, "--thumbnail").code == 8
     assert run("decode", file, "-o", tmp_path / "u.png", "--thumbnail", "--tau", "0").code == 2
+    assert run("decode", file, "-o", tmp_path / "u-{tau}.png", "--thumbnail").code == 2
     assert run("encode", image, "-o", tmp_path / "b.dlc", "--thumbnail", "8").code == 2
 
 
