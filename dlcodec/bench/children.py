@@ -75,6 +75,8 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
             "-o",
             dlc,
             "-f",
+            "--model",
+            subject.found.family,
             "-q",
             str(subject.level),
             "--device",

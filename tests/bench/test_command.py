@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from dlcodec.bench import children
 from dlcodec.cli import app
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.info import describe
 
 pytestmark = pytest.mark.usefixtures("tiny")
 ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "range coding", "write"]
@@ -104,6 +108,19 @@ def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
     assert report["batch"]["pictures"] == 2
     decode = report["commands"][1]["timing"]["seconds"]
     assert report["batch"]["ratio"] == pytest.approx(2 * decode / report["batch"]["timing"]["seconds"])
+
+
+def test_whole_commands_take_the_model_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = []
+
+    def run(arguments: Sequence[str | Path]) -> tuple[float, float]:
+        assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
+        families.append(describe(next(a for a in map(Path, arguments) if a.suffix == ".dlc").read_bytes()).family)
+        return 1.0, 1.0
+
+    monkeypatch.setattr(children, "_run", run)
+    measured("--model", "cheng2020", "--tau", "1", "--cold", "--repeats", "1")
+    assert families == ["cheng2020"] * 4
 
 
 def test_the_sweep_grows_until_its_time_is_up() -> None:
