@@ -37,7 +37,7 @@ class Stage:
 def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
     rgb = load(folder / "in.png", DEFAULT_LIMITS)
     meter.lap("read")
-    data = encode_image(rgb, subject.level, subject.device, family=subject.found.family, lap=meter.lap)
+    data = encode_image(rgb, subject.level, subject.device, base=subject.found, lap=meter.lap)
     write_atomically(folder / "out.dlc", data)
     meter.lap("write")
 

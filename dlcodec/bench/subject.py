@@ -48,7 +48,7 @@ class Subject:
 
     def encode(self) -> bytes:
         """The bytes of its .dlc file."""
-        return encode_image(self.rgb, self.level, self.device, family=self.found.family)
+        return encode_image(self.rgb, self.level, self.device, base=self.found)
 
     def decode(self, data: bytes) -> RGB:
         """The pixels of such a file at ``tau``."""
