@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dlcodec import checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
@@ -74,13 +72,6 @@ def fill(rgb: RGB, width: int, height: int) -> RGB:
     rgb = rgb[:height, :width]
     rest = ((0, height - rgb.shape[0]), (0, width - rgb.shape[1]), (0, 0))
     return np.ascontiguousarray(np.pad(rgb, rest, mode="symmetric"))
-
-
-def as_png(rgb: RGB) -> bytes:
-    """The bytes of a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def choose_subject(
