@@ -17,8 +17,7 @@ from rich.table import Table
 from dlcodec import image as images
 from dlcodec.checkpoint import Checkpoint, find_fusion
 from dlcodec.container import unpack
-from dlcodec.errors import OutputError
-from dlcodec.files import refuse_existing, write_atomically
+from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, decode_image, encode_image
 from dlcodec.sheet import Column, draw_sheet
@@ -63,10 +62,7 @@ def run_demo(
     ]
     for path in outputs:
         refuse_existing(path, force=force)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     find_fusion(base)
     if level is None:
         level = min(_LEVEL, base.levels - 1)

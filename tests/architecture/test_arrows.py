@@ -49,7 +49,7 @@ ARROWS = {
     "sheet": {"image"},
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
-    "demo": {"checkpoint", "container", "errors", "files", "image", "limits", "pipeline", "sheet"},
+    "demo": {"checkpoint", "container", "files", "image", "limits", "pipeline", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
     "streams": {"errors", "files"},
     "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
