@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.console import complain, show
+from dlcodec.console import aligned, complain, show
 from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
@@ -194,8 +194,7 @@ def compare(
     for metric, summary, gaps in tables:
         show(f"{metric}, {run.name} against {Path(reference).name}")
         for table in (summary, gaps):
-            _print_table(table)
-            show("")
+            show("\n".join([*aligned(table), ""]))
 
 
 def _read(folder: Path) -> Any:
@@ -235,13 +234,6 @@ def _progress() -> Any:
     return Progress(*columns, console=Console(stderr=True), disable=not (sys.stderr and sys.stderr.isatty()))
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns aligned at the right, but for the first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        show("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
-
-
 def _print_means(run: Any) -> None:
     metrics = run.settings.metrics
     table = [["codec", "quality", "tau", "steps", "seed", "images", "bpp", *metrics]]
@@ -251,4 +243,4 @@ def _print_means(run: Any) -> None:
         figures = (row.bpp, *(row.metrics.get(name) for name in metrics))
         shown = ("" if value is None else f"{value:.4f}" for value in figures)
         table.append([point.codec, *("" if cell is None else f"{cell:g}" for cell in cells), *shown])
-    _print_table(table)
+    show("\n".join(aligned(table)))
