@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.console import aligned, complain, show
+from dlcodec.console import aligned, complain, on_terminal, show
 from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
@@ -231,7 +230,7 @@ def _progress() -> Any:
         *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")),
     )
-    return Progress(*columns, console=Console(stderr=True), disable=not (sys.stderr and sys.stderr.isatty()))
+    return Progress(*columns, console=Console(stderr=True), disable=not on_terminal())
 
 
 def _print_means(run: Any) -> None:
