@@ -9,6 +9,7 @@ import pytest
 
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.samples import COFFEE
 from tests.tiny import CHANNELS, write_checkpoint, write_fusion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ def without_fusion(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def photo() -> RGB:
     """The bundled photograph, (400, 600, 3) uint8."""
-    return load(ROOT / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+    return load(COFFEE, DEFAULT_LIMITS)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from dlcodec.fusion.fuse import Precision
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, choose_device, decode_image, encode_image, load_fusion
+from dlcodec.samples import COFFEE
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
 SIZES = {"kodak": (768, 512), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
@@ -97,7 +97,7 @@ def choose_subject(
     check_level(chosen, found.levels)
     steps = steps or (1 if tau == 1 else int(checkpoint.find_fusion(found).config["steps"]))
     choose_device(device)
-    rgb = load(picture or SAMPLE, DEFAULT_LIMITS)
+    rgb = load(picture or COFFEE, DEFAULT_LIMITS)
     if size or picture is None:
         rgb = fill(rgb, *target)
-    return Subject((picture or SAMPLE).name, rgb, found, chosen, tau, steps, device, precision)
+    return Subject((picture or COFFEE).name, rgb, found, chosen, tau, steps, device, precision)

@@ -31,6 +31,7 @@ ARROWS = {
     "image": {"colour", "errors", "files", "jpeg", "limits", "metadata", "picture", "sections"},
     "entropy": {"errors", "entropy", "tiles"},
     "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
+    "samples": set(),
     "tiles": set(),
     "memory": {"errors", "limits"},
     "fusion": {"fusion", "tiles"},
@@ -49,21 +50,22 @@ ARROWS = {
     "sheet": {"image"},
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
-    "demo": {"checkpoint", "container", "files", "image", "limits", "pipeline", "sheet"},
+    "demo": {"checkpoint", "container", "files", "image", "limits", "pipeline", "samples", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
     "streams": {"errors", "files"},
     "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
     "models": {"checkpoint", "errors"},
     "bench": {
         *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),
-        *("fusion", "image", "limits", "models", "picture", "pipeline"),
+        *("fusion", "image", "limits", "models", "picture", "pipeline", "samples"),
     },
     "training": {
         *("checkpoint", "codecs", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
         "training",
     },
     "importing": {
-        *("checkpoint", "codecs", "entropy", "errors", "files", "image", "importing", "limits", "pipeline", "training"),
+        *("checkpoint", "codecs", "entropy", "errors", "files", "image", "importing", "limits", "pipeline", "samples"),
+        "training",
     },
     "evaluation": {
         *("arguments", "checkpoint", "console", "container", "errors", "evaluation", "files", "fusion", "image"),

@@ -66,13 +66,14 @@ def main(name: str, family: str) -> None:
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import decode_image, encode_image
+    from dlcodec.samples import COFFEE
     from tests.tiny import write_checkpoint, write_fusion
 
     torch.backends.mkldnn.enabled = False
     if not shipped:
         write_checkpoint(folder / "weights", family=family)
         write_fusion(folder / "weights", family=family)
-    photo = load(Path(__file__).parents[2] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+    photo = load(COFFEE, DEFAULT_LIMITS)
     for width, height, level in SHIPPED if shipped else TINY:
         data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu", base=find(family))
         path = folder / f"{width}x{height}-q{level:g}.dlc"
