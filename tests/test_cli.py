@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import safetensors
 import torch
@@ -19,9 +18,9 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import cli, files
+from tests.conftest import RGB
 from tests.forged import seal
 
-RGB = npt.NDArray[np.uint8]
 Result = subprocess.CompletedProcess[str]
 
 

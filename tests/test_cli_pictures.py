@@ -10,18 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
+from tests.conftest import RGB
 from tests.forged import seal
 from tests.profiles import adobe_rgb
 from tests.test_cli import fails, folder, run
 from tests.test_metadata import XMP, make_exif
 
 __all__ = ["fails", "folder"]  # fixtures
-RGB = npt.NDArray[np.uint8]
 
 
 @pytest.fixture

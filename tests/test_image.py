@@ -19,9 +19,8 @@ from dlcodec.errors import InputError, LimitError
 from dlcodec.image import load, load_picture, pad, png_bytes, to_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras
+from tests.conftest import RGB
 from tests.forged import chunk
-
-RGB = npt.NDArray[np.uint8]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
@@ -16,12 +15,12 @@ import dlcodec
 from dlcodec.errors import DlcodecError, InputError, LimitError, UnsupportedFileError
 from dlcodec.picture import Extras, Picture, to_pillow
 from dlcodec.pipeline import decode_image, encode_image
+from tests.conftest import RGB
 from tests.forged import seal
 from tests.profiles import SRGB, adobe_rgb, cmyk
 from tests.profiles import grey as grey_profile
 from tests.test_metadata import XMP, make_exif, read
 
-RGB = npt.NDArray[np.uint8]
 ALPHA = np.tile(np.arange(0, 250, 5, dtype=np.uint8)[:, None], (1, 70))
 
 

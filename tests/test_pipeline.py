@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -17,9 +16,9 @@ from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import DlcodecError, InputError, LatentMismatchError, LimitError, UsageError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec, quantise_level, run_steps
+from tests.conftest import RGB
 from tests.forged import seal
 
-RGB = npt.NDArray[np.uint8]
 SIZES = [(1, 1), (1, 64), (64, 1), (2, 63), (63, 2), (65, 127), (64, 64), (128, 65), (130, 7), (100, 200)]
 
 

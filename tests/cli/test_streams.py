@@ -13,15 +13,14 @@ from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
 from dlcodec.cli.options import count_steps
 from dlcodec.console import Volume, volume
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "dlcodec"]
 
 

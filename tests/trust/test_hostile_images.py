@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -20,9 +19,9 @@ from dlcodec.errors import InputError, LimitError
 from dlcodec.image import read_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from tests.cli.conftest import Run
+from tests.conftest import RGB
 from tests.forged import chunk
 
-RGB = npt.NDArray[np.uint8]
 FORMATS = ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000"]
 
 
