@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from dlcodec.errors import InputError, WeightsError
-from dlcodec.files import read_bounded, write_atomically
+from dlcodec.files import make_folder, read_bounded, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
@@ -198,7 +198,7 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
 
 
 def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
-    """Write a checkpoint with its digest and training record; returns the digest."""
+    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError."""
     digest = compute_digest(family, config, arrays)
     metadata = {
         "schema": str(SCHEMA),
@@ -207,6 +207,6 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
         "record": json.dumps(record, sort_keys=True),
         "digest": digest,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, safetensors.numpy.save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata))
     return digest

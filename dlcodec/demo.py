@@ -17,13 +17,12 @@ from rich.table import Table
 from dlcodec import image as images
 from dlcodec.checkpoint import Checkpoint, find_fusion
 from dlcodec.container import unpack
-from dlcodec.errors import OutputError
-from dlcodec.files import refuse_existing, write_atomically
+from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, decode_image, encode_image
+from dlcodec.samples import COFFEE
 from dlcodec.sheet import Column, draw_sheet
 
-SAMPLE = Path(__file__).parent / "samples" / "coffee.png"
 TAUS = (1.0, 0.5, 0.0)
 _LEVEL = 3.0
 _T = TypeVar("_T")
@@ -63,21 +62,18 @@ def run_demo(
     ]
     for path in outputs:
         refuse_existing(path, force=force)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     find_fusion(base)
     if level is None:
         level = min(_LEVEL, base.levels - 1)
-    original = images.load(SAMPLE, DEFAULT_LIMITS)
+    original = images.load(COFFEE, DEFAULT_LIMITS)
     data, encode_seconds = _timed(lambda: encode_image(original, level, device, base=base))
     bpp = 8 * len(data) / (original.shape[0] * original.shape[1])
     table = Table(title=f"coffee.png, {original.shape[1]} x {original.shape[0]} pixels, level {level:g}")
     columns = ["tau", "bytes", "bpp", "PSNR (dB)", *(["LPIPS"] if distance else []), "encode (s)", "decode (s)"]
     for column in columns:
         table.add_column(column, justify="right")
-    pictures = [(f"original, {SAMPLE.stat().st_size} bytes (PNG)", original)]
+    pictures = [(f"original, {COFFEE.stat().st_size} bytes (PNG)", original)]
     for tau in TAUS:
         decoded, decode_seconds = _timed(partial(decode_image, data, tau, device, base=base))
         psnr = images.psnr(original, decoded)

@@ -196,7 +196,6 @@ def encode_image(
     *,
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
-    family: str = checkpoints.DEFAULT_FAMILY,
     base: Checkpoint | None = None,
     lap: Lap = _unwatched,
 ) -> bytes:
@@ -204,14 +203,14 @@ def encode_image(
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
-    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``family`` names the
-    base codec, and ``base`` its weights, if not those that are installed; ``lap`` as in ``Lap``.
+    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``base`` are the
+    weights, if not the installed ones of the default family; ``lap`` as in ``Lap``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)
     limits.check_size(*rgb.shape[1::-1])
-    found = base or checkpoints.find(family)
+    found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)

@@ -9,6 +9,7 @@ import pytest
 
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.samples import COFFEE
 from tests.tiny import CHANNELS, write_checkpoint, write_fusion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +42,10 @@ def family(request: pytest.FixtureRequest, tiny: Path) -> str:
 @pytest.fixture
 def family_file(family: str, photo: RGB) -> bytes:
     """A 70 x 50 crop of the photograph, encoded by the tiny codec of each family in turn."""
+    from dlcodec.checkpoint import find
     from dlcodec.pipeline import encode_image
 
-    return encode_image(photo[100:150, 200:270], family=family)
+    return encode_image(photo[100:150, 200:270], base=find(family))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def without_fusion(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def photo() -> RGB:
     """The bundled photograph, (400, 600, 3) uint8."""
-    return load(ROOT / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+    return load(COFFEE, DEFAULT_LIMITS)
 
 
 @pytest.fixture

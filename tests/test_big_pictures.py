@@ -13,6 +13,7 @@ from PIL import Image
 import dlcodec
 from dlcodec import memory
 from dlcodec.arguments import Crop
+from dlcodec.checkpoint import find
 from dlcodec.errors import LimitError, UsageError
 from dlcodec.image import load, png_bytes
 from dlcodec.limits import DEFAULT_LIMITS
@@ -73,7 +74,7 @@ CROPS = [Crop(0, 0, 511, 300), Crop(0, 0, 1, 1), Crop(510, 299, 1, 1), Crop(37, 
 def test_a_crop_is_the_crop_of_the_picture(
     family: str, photo: RGB, monkeypatch: pytest.MonkeyPatch, crop: Crop, tiled: bool
 ) -> None:
-    data = encode_image(photo[:300, :511], family=family)
+    data = encode_image(photo[:300, :511], base=find(family))
     whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
     if tiled:
         monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)

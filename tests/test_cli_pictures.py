@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
+from tests.conftest import RGB
+from tests.forged import seal
 from tests.profiles import adobe_rgb
 from tests.test_cli import fails, folder, run
 from tests.test_metadata import XMP, make_exif
 
 __all__ = ["fails", "folder"]  # fixtures
-RGB = npt.NDArray[np.uint8]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_info_shows_sections_in_words(folder: Path, crop: RGB) -> None:
 
 def test_unknown_sections_are_shown(tiny_file: bytes) -> None:
     body = tiny_file[:-4] + b"\xc8\x05hello" + b"\xc8\x02ho"
-    assert dlcodec.read_info(body + struct.pack("<I", zlib.crc32(body))).sections["unknown 200"] == 7
+    assert dlcodec.read_info(seal(body)).sections["unknown 200"] == 7
 
 
 def test_the_suffix_decides_the_format(folder: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_format_that_cannot_hold_the_picture_is_code_2(folder: Path, crop: RGB
 
 def test_a_damaged_section_is_code_4(folder: Path, tiny_file: bytes, fails: Callable[..., str]) -> None:
     body = tiny_file[:-4] + b"A\x05hello"
-    (folder / "bad.dlc").write_bytes(body + struct.pack("<I", zlib.crc32(body)))
+    (folder / "bad.dlc").write_bytes(seal(body))
     assert "alpha is damaged" in fails(4, "decode", folder / "bad.dlc", "-o", folder / "a.png")
 
 

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
 from dlcodec import cli
 from dlcodec.image import psnr
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 Encode = Callable[..., tuple[int, str, bytes | None]]
 
 

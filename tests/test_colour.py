@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from dlcodec.colour import apply_profile, fill_hidden
+from tests.conftest import RGB
 from tests.profiles import SRGB, adobe_rgb, cmyk, exchanged, grey
-
-RGB = npt.NDArray[np.uint8]
-
 
 UNUSABLE = {
     "sRGB": SRGB,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -18,8 +17,7 @@ from dlcodec.cli.options import parse_crop
 from dlcodec.compare import PSNR, Measure, read_source, run_compare
 from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, OutputError, UsageError
 from dlcodec.sheet import Column
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import struct
 import time
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +13,7 @@ import dlcodec
 from dlcodec.container import SECTION_LATENTS, Container, Header, Section, pack, unpack
 from dlcodec.errors import CorruptFileError, DlcodecError, LimitError, UnsupportedFileError
 from dlcodec.limits import DEFAULT_LIMITS
+from tests.forged import seal, varint
 
 # magic (6), version, minimum reader, family, coder, flags, level u16, tau hint, model digest (8), latent digest u32
 MAGIC = b"\x89DLC\r\n"
@@ -23,21 +22,17 @@ SIDES = b"\x10\x10"
 LATENTS = b"\x01\x04\xde\xad\xbe\xef"
 
 
-def sealed(body: bytes) -> bytes:
-    return body + struct.pack("<I", zlib.crc32(body))
-
-
 def with_byte(at: int, value: int) -> bytes:
     """The plain header with one byte changed, sealed again."""
-    return sealed(MAGIC + PLAIN[:at] + bytes([value]) + PLAIN[at + 1 :] + SIDES + LATENTS)
+    return seal(MAGIC + PLAIN[:at] + bytes([value]) + PLAIN[at + 1 :] + SIDES + LATENTS)
 
 
 def with_sides(sides: bytes) -> bytes:
-    return sealed(MAGIC + PLAIN + sides + LATENTS)
+    return seal(MAGIC + PLAIN + sides + LATENTS)
 
 
 def with_sections(sections: bytes) -> bytes:
-    return sealed(MAGIC + PLAIN + SIDES + sections)
+    return seal(MAGIC + PLAIN + SIDES + sections)
 
 
 GOOD = with_sections(LATENTS)
@@ -53,7 +48,7 @@ FAULTS: dict[str, tuple[bytes, type[DlcodecError], str]] = {
     "header cut": (GOOD[:20], CorruptFileError, "truncated: 20 bytes"),
     "reader 2": (with_byte(1, 2), UnsupportedFileError, "reader of format 2"),
     "version and reader 2": (
-        sealed(MAGIC + b"\x02\x02" + PLAIN[2:] + SIDES + LATENTS),
+        seal(MAGIC + b"\x02\x02" + PLAIN[2:] + SIDES + LATENTS),
         UnsupportedFileError,
         "reader of format 2",
     ),
@@ -157,29 +152,29 @@ def _same_picture(changed: bytes, original: bytes) -> bool:
 
 
 def test_an_unknown_ancillary_section_is_skipped(tiny_file: bytes) -> None:
-    assert _same_picture(sealed(tiny_file[:-4] + b"\xc8\x05hello"), tiny_file)
+    assert _same_picture(seal(tiny_file[:-4] + b"\xc8\x05hello"), tiny_file)
 
 
 def test_an_ancillary_section_before_the_latents_is_skipped(tiny_file: bytes) -> None:
     start = 6 + 20 + 2  # 70 x 50: one byte a side
     assert tiny_file[start] == SECTION_LATENTS
-    assert _same_picture(sealed(tiny_file[:start] + b"\x80\x03abc" + tiny_file[start:-4]), tiny_file)
+    assert _same_picture(seal(tiny_file[:start] + b"\x80\x03abc" + tiny_file[start:-4]), tiny_file)
 
 
 def test_ignorable_flags_are_ignored(tiny_file: bytes) -> None:
     assert tiny_file[10] == 0
-    assert _same_picture(sealed(tiny_file[:10] + b"\x0f" + tiny_file[11:-4]), tiny_file)
+    assert _same_picture(seal(tiny_file[:10] + b"\x0f" + tiny_file[11:-4]), tiny_file)
 
 
 def test_a_newer_version_that_old_readers_can_read_decodes(tiny_file: bytes) -> None:
-    newer = sealed(tiny_file[:6] + b"\x09\x01" + tiny_file[8:-4])
+    newer = seal(tiny_file[:6] + b"\x09\x01" + tiny_file[8:-4])
     assert unpack(newer, DEFAULT_LIMITS).version == 9
     assert _same_picture(newer, tiny_file)
 
 
 def test_a_newer_minimum_reader_is_code_5(tiny_file: bytes) -> None:
     with pytest.raises(UnsupportedFileError) as caught:
-        dlcodec.decode(sealed(tiny_file[:6] + b"\x09\x02" + tiny_file[8:-4]))
+        dlcodec.decode(seal(tiny_file[:6] + b"\x09\x02" + tiny_file[8:-4]))
     assert caught.value.exit_code == 5
 
 
@@ -194,15 +189,10 @@ def test_a_hundred_header_bombs_are_over_the_limit() -> None:
         large = 2**32 - 1 if number == 0 else random_.randrange(2**16, 2**32)
         sides = [large, random_.choice((1, 8, 2**32 - 1))]
         random_.shuffle(sides)
-        encoded = b"".join(_varint(side) for side in sides)
+        encoded = b"".join(varint(side) for side in sides)
         with pytest.raises(LimitError):
             unpack(with_sides(encoded), DEFAULT_LIMITS)
     assert time.perf_counter() - begun < 0.5
-
-
-def _varint(value: int) -> bytes:
-    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
-    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
 
 
 def _mutate(data: bytes, random_: random.Random) -> bytes:
@@ -217,7 +207,7 @@ def _mutate(data: bytes, random_: random.Random) -> bytes:
             body[at] = random_.choice((0, 0x7F, 0x80, 0xFF, random_.randrange(256)))
         if len(body) < 8:
             break
-    return sealed(bytes(body))
+    return seal(bytes(body))
 
 
 def _run_mutants(count: int, seed: int, watch: Callable[[float], None]) -> tuple[int, int]:

@@ -30,9 +30,9 @@ pytestmark = [
 
 def check(rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName) -> None:
     """The latents are those of the encoder, checked by their digest; the pictures differ by 2 of 255 at most."""
-    data = encode_image(rgb, level, encoder, family=family)
+    found = checkpoint.find(family)
+    data = encode_image(rgb, level, encoder, base=found)
     file = container.unpack(data, DEFAULT_LIMITS)
-    found = checkpoint.find(family, file.header.model_digest)
     latents = [decode_latent(file, load_codec(found, torch.device(device))) for device in (encoder, decoder)]
     assert np.array_equal(*latents)
     pictures = [decode_image(data, 1.0, device).astype(int) for device in (encoder, decoder)]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dlcodec.checkpoint import find
 from dlcodec.pipeline import encode_image
 from tests.conftest import RGB, ROOT
 
@@ -44,7 +45,7 @@ def encode_with(weights: Path, rgb: RGB, level: float | None) -> bytes:
     (family,) = (path.name for path in weights.iterdir())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DLCODEC_WEIGHTS", str(weights))
-        return encode_image(rgb, level, "cpu", family=family)
+        return encode_image(rgb, level, "cpu", base=find(family))
 
 
 def decode_in_child(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, features
 
@@ -13,12 +12,12 @@ from dlcodec.errors import OutputError, UsageError
 from dlcodec.formats import FORMATS, choose_target
 from dlcodec.metadata import upright_exif, upright_xmp
 from dlcodec.picture import Extras, Picture
+from tests.conftest import RGB
 from tests.profiles import exchanged
 from tests.profiles import grey as grey_profile
 from tests.test_metadata import NOTES, make_exif, read
 from tests.test_metadata import XMP as TURNED
 
-RGB = npt.NDArray[np.uint8]
 LOSSLESS = [".png", ".webp", ".tif", ".tiff", ".ppm"]
 EXIF = upright_exif(make_exif())
 XMP = upright_xmp(TURNED)

@@ -104,15 +104,15 @@ def test_a_golden_file_decodes_to_the_same_latent(
     assert f"{read_file.header.latent_digest:08x}" == file.latent_digest
     assert read_file.header.model_digest.hex() == golden.base[:16]
     if golden.weights is None and not installed(golden):
-        return refused(file)
+        return refused(golden, file)
     found = checkpoint.find(golden.family, read_file.header.model_digest)
     latent = decode_latent(read_file, load_codec(found, torch.device("cpu")))
     assert f"{zlib.crc32(latent.astype('<i4').tobytes()):08x}" == file.latent
 
 
-def refused(file: GoldenFile) -> None:
+def refused(golden: GoldenSet, file: GoldenFile) -> None:
     """Decoding says code 7: the weights that the file names are not installed."""
-    with pytest.raises(WeightsError, match="the file needs mean-scale weights") as caught:
+    with pytest.raises(WeightsError, match=f"the file needs {golden.family} weights") as caught:
         decode_image(file.data, 1.0, "cpu")
     assert caught.value.exit_code == 7
 
@@ -123,7 +123,7 @@ def test_other_weights_than_a_file_names_are_code_7(
 ) -> None:
     monkeypatch.setattr(checkpoint, "weight_folders", lambda: [tiny.parents[1]])
     assert not installed(golden)
-    refused(file)
+    refused(golden, file)
 
 
 @each_file
@@ -133,7 +133,7 @@ def test_a_golden_file_decodes_to_the_same_pixels(
     """Within 2 of 255, whatever the machine: other kernels round differently."""
     install(golden, monkeypatch)
     if golden.weights is None and not installed(golden):
-        return refused(file)
+        return refused(golden, file)
     pixels, expected = decode_image(file.data, 1.0, "cpu"), file.picture("1")
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 2
@@ -148,7 +148,7 @@ def test_a_golden_file_decodes_to_the_same_pixels_at_tau_0(
     """At least 45 dB against the pixels where they were made: noise, sampler and network are the same."""
     install(golden, monkeypatch)
     if golden.weights is None and not installed(golden):
-        return refused(file)
+        return refused(golden, file)
     if not has_fusion(golden):
         pytest.skip("other fusion weights are installed; the format promises the picture at tau 1 alone")
     pixels, expected = decode_image(file.data, 0.0, "cpu", precision="fp32"), file.picture("0")
@@ -186,7 +186,7 @@ def test_the_reference_path_gives_the_reference_pixels(
 ) -> None:
     """Bit for bit with a torch that was seen to; within 2 of 255 with others."""
     if file.file not in reference_pictures:
-        return refused(file)
+        return refused(golden, file)
     pixels, expected = reference_pictures[file.file], file.picture("1")
     assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 2
     known = torch.__version__.partition("+")[0] in REFERENCE_TORCH and torch.backends.mkl.is_available()

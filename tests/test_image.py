@@ -19,8 +19,8 @@ from dlcodec.errors import InputError, LimitError
 from dlcodec.image import load, load_picture, pad, png_bytes, to_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
+from tests.forged import chunk
 
 
 @pytest.fixture
@@ -34,13 +34,9 @@ def _save(path: Path, image: Image.Image, **options: Any) -> Path:
     return path
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def _png(width: int, height: int, depth: int, kind: int, rows: bytes, extra: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    parts = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    parts = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
 
 

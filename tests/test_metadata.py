@@ -5,7 +5,6 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
@@ -13,7 +12,6 @@ from dlcodec.image import load_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.metadata import upright_exif, upright_xmp
 
-RGB = npt.NDArray[np.uint8]
 NOTES = bytes(range(256))
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="A tree"/></x:xmpmeta>'
 

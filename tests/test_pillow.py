@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -20,8 +19,7 @@ import dlcodec
 import dlcodec.pillow
 from dlcodec.errors import CorruptFileError, InputError, WeightsError
 from dlcodec.pillow import DlcImageFile
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 @pytest.fixture

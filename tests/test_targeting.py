@@ -5,8 +5,6 @@ import os
 import warnings
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 import dlcodec
@@ -18,8 +16,8 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.targeting import Encoded, encode_to_target
 from dlcodec.targets import Target
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 LEVELS = [0.0, 0.3, 1.0, 1.7, 2.0]
 
 

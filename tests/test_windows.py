@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from dlcodec.windows import SIDE, most_different
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 def test_the_window_is_where_the_error_is(photo: RGB) -> None:

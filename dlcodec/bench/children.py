@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -13,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcodec.bench.clock import Timing
+from dlcodec.bench.clock import Timing, median
 from dlcodec.bench.machine import peak_memory
-from dlcodec.bench.subject import Subject, as_png
+from dlcodec.bench.subject import Subject
 from dlcodec.errors import DlcodecError
 from dlcodec.files import write_atomically
+from dlcodec.image import png_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,6 @@ def _run(arguments: Sequence[str | Path]) -> tuple[float, float]:
     return seconds, processor
 
 
-def _median(pairs: Sequence[tuple[float, float]]) -> Timing:
-    elapsed, processor = zip(*pairs, strict=True)
-    return Timing(statistics.median(elapsed), statistics.median(processor))
-
-
 def _decode_options(subject: Subject) -> list[str]:
     options = ["--tau", str(subject.tau), "--device", subject.device, "--precision", subject.precision]
     return options if subject.tau == 1 else [*options, "--steps", str(subject.steps)]
@@ -68,13 +63,15 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
     """``encode`` and ``decode`` of the command line, in turns; the first of each warms the disk's cache."""
     with tempfile.TemporaryDirectory() as name:
         png, dlc, out = (Path(name) / each for each in ("in.png", "a.dlc", "out.png"))
-        write_atomically(png, as_png(subject.rgb))
+        write_atomically(png, png_bytes(subject.rgb))
         encode: list[str | Path] = [
             "encode",
             png,
             "-o",
             dlc,
             "-f",
+            "--model",
+            subject.found.family,
             "-q",
             str(subject.level),
             "--device",
@@ -89,7 +86,7 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
                 peaks[each] = peak_memory(children=True)
                 if turn:
                     runs[each].append(taken)
-    return tuple(Command(each, _median(pairs), peaks[each]) for each, pairs in runs.items())
+    return tuple(Command(each, median(pairs), peaks[each]) for each, pairs in runs.items())
 
 
 def time_batch(subject: Subject, pictures: int, single: Timing) -> Batch:

@@ -41,7 +41,8 @@ def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _median(pairs: Iterable[tuple[float, float]]) -> Timing:
+def median(pairs: Iterable[tuple[float, float]]) -> Timing:
+    """Of runs, each in elapsed and in processor seconds."""
     elapsed, processor = zip(*pairs, strict=True)
     return Timing(statistics.median(elapsed), statistics.median(processor))
 
@@ -84,7 +85,7 @@ def time_parts(run: Callable[[Meter], None], repeats: int) -> dict[str, Timing]:
         clock = Clock()
         run(clock)
         clocks.append(clock)
-    return {name: _median(clock.parts[name] for clock in clocks) for name in clocks[0].parts}
+    return {name: median(clock.parts[name] for clock in clocks) for name in clocks[0].parts}
 
 
 def count_parts(run: Callable[[Meter], None]) -> dict[str, int]:
@@ -106,4 +107,4 @@ def time_in_turns(functions: Mapping[str, Callable[[], Any]], repeats: int) -> d
             function()
             ended = _now()
             pairs[name].append((ended[0] - begun[0], ended[1] - begun[1]))
-    return {name: _median(each) for name, each in pairs.items()}
+    return {name: median(each) for name, each in pairs.items()}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcodec.bench.clock import Meter, Timing, count_parts, time_parts
-from dlcodec.bench.subject import Subject, as_png
+from dlcodec.bench.subject import Subject
 from dlcodec.console import complain
 from dlcodec.files import read_bounded, write_atomically
 from dlcodec.formats import choose_target
-from dlcodec.image import load
+from dlcodec.image import load, png_bytes
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras, Picture
 from dlcodec.pipeline import decode_images, encode_image
@@ -37,7 +37,7 @@ class Stage:
 def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
     rgb = load(folder / "in.png", DEFAULT_LIMITS)
     meter.lap("read")
-    data = encode_image(rgb, subject.level, subject.device, family=subject.found.family, lap=meter.lap)
+    data = encode_image(rgb, subject.level, subject.device, base=subject.found, lap=meter.lap)
     write_atomically(folder / "out.dlc", data)
     meter.lap("write")
 
@@ -110,7 +110,7 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
     stages = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_atomically(folder / "in.png", as_png(subject.rgb))
+        write_atomically(folder / "in.png", png_bytes(subject.rgb))
         write_atomically(folder / "in.dlc", subject.encode())
         for direction, run in runs.items():
 

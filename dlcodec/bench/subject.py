@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dlcodec import checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
@@ -18,8 +16,8 @@ from dlcodec.fusion.fuse import Precision
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import Device, choose_device, decode_image, encode_image, load_fusion
+from dlcodec.samples import COFFEE
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
 SIZES = {"kodak": (768, 512), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
@@ -48,7 +46,7 @@ class Subject:
 
     def encode(self) -> bytes:
         """The bytes of its .dlc file."""
-        return encode_image(self.rgb, self.level, self.device, family=self.found.family)
+        return encode_image(self.rgb, self.level, self.device, base=self.found)
 
     def decode(self, data: bytes) -> RGB:
         """The pixels of such a file at ``tau``."""
@@ -76,13 +74,6 @@ def fill(rgb: RGB, width: int, height: int) -> RGB:
     return np.ascontiguousarray(np.pad(rgb, rest, mode="symmetric"))
 
 
-def as_png(rgb: RGB) -> bytes:
-    """The bytes of a PNG file."""
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def choose_subject(
     picture: Path | None,
     size: str | None,
@@ -106,7 +97,7 @@ def choose_subject(
     check_level(chosen, found.levels)
     steps = steps or (1 if tau == 1 else int(checkpoint.find_fusion(found).config["steps"]))
     choose_device(device)
-    rgb = load(picture or SAMPLE, DEFAULT_LIMITS)
+    rgb = load(picture or COFFEE, DEFAULT_LIMITS)
     if size or picture is None:
         rgb = fill(rgb, *target)
-    return Subject((picture or SAMPLE).name, rgb, found, chosen, tau, steps, device, precision)
+    return Subject((picture or COFFEE).name, rgb, found, chosen, tau, steps, device, precision)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from dlcodec.bench.clock import Timing
 from dlcodec.bench.measure import Report
+from dlcodec.console import aligned
 
 _MIB = 2**20
 
 
 def _milliseconds(timing: Timing) -> list[str]:
     return [f"{timing.seconds * 1e3:.1f}", f"{timing.processor_seconds * 1e3:.1f}"]
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns aligned at the right, but for the first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        yield "  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip()
 
 
 def _heading(report: Report) -> Iterator[str]:
@@ -48,10 +42,10 @@ def as_lines(report: Report) -> Iterator[str]:
     """The whole report for a person, in the same order every time."""
     yield from _heading(report)
     yield ""
-    yield from _columns(_stages(report))
+    yield from aligned(_stages(report))
     yield ""
     wholes = [[each.name, *_milliseconds(each.timing), str(each.bytes)] for each in report.wholes]
-    yield from _columns([["memory to memory", "ms", "processor ms", "bytes of the file"], *wholes])
+    yield from aligned([["memory to memory", "ms", "processor ms", "bytes of the file"], *wholes])
     yield f"peak memory of this process: {report.peak_memory / _MIB:.0f} MiB"
     if report.commands:
         yield ""
@@ -59,7 +53,7 @@ def as_lines(report: Report) -> Iterator[str]:
             [f"dlcodec {each.name}", *_milliseconds(each.timing), f"{each.peak_memory / _MIB:.0f}"]
             for each in report.commands
         ]
-        yield from _columns([["command, cold", "ms", "processor ms", "peak MiB until then"], *rows])
+        yield from aligned([["command, cold", "ms", "processor ms", "peak MiB until then"], *rows])
     if report.batch:
         batch = report.batch
         yield (
@@ -74,4 +68,4 @@ def as_lines(report: Report) -> Iterator[str]:
             seconds = (cost.encode.seconds, cost.decode.seconds)
             figures = [f"{value:.2f}" for value in (*seconds, *(each / million for each in seconds))]
             rows.append([f"{million:.2f}", *figures, f"{cost.peak_memory / _MIB:.0f}"])
-        yield from _columns(rows)
+        yield from aligned(rows)

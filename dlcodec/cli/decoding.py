@@ -25,7 +25,7 @@ from dlcodec.cli.options import (
     short,
 )
 from dlcodec.cli.starting import keeping_all
-from dlcodec.console import complain, on_terminal, say, stage
+from dlcodec.console import complain, say, stage
 from dlcodec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -232,8 +232,7 @@ def decode(
             recursive=recursive,
             note=say,
         )
-    counts = len(planned) == 1 and on_terminal()
-    options = DecodeOptions(model, steps, seed, precision, device, limits, part, counts_steps=counts)
+    options = DecodeOptions(model, steps, seed, precision, device, limits, part, counts_steps=len(planned) == 1)
 
     def name_outputs(job: Job, values: list[float]) -> list[Path]:
         return _name_outputs(job.outputs[0], values) if out_dir is None else list(job.outputs)

@@ -144,6 +144,8 @@ def import_model(
     """Convert a checkpoint of CompressAI into weights of ours: one rate level, tau 1, until a fusion is trained."""
     import warnings
 
+    from dlcodec.checkpoint import DEFAULT_FAMILY
+
     if (source is None) == (zoo is None) or (quality is None) != (zoo is None) or (zoo and family):
         raise UsageError("give a CHECKPOINT and perhaps its --family, or --zoo and --quality")
     try:
@@ -154,7 +156,7 @@ def import_model(
             from dlcodec.importing.source import read_source
     except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
         raise UsageError(f"an import needs CompressAI ({error}); pip install 'dlcodec[train]'") from error
-    family = pretrained.family(zoo) if zoo else family or "mean-scale"
+    family = pretrained.family(zoo) if zoo else family or DEFAULT_FAMILY
     output = choose_output(folder, family, name, force=force)
     if source is not None:
         read = read_source(source)

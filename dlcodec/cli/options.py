@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.console import on_terminal
 from dlcodec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def count_steps(total: int) -> Callable[[], None]:
     def after_step() -> None:
         nonlocal done
         done += 1
-        if sys.stderr and sys.stderr.isatty() and time.monotonic() - begun > 1:
+        if on_terminal() and time.monotonic() - begun > 1:
             print(f"\rfusion: step {done} of {total}\r", end="", file=sys.stderr, flush=True)
 
     return after_step

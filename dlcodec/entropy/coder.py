@@ -16,11 +16,10 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from dlcodec.entropy.tables import TableSet
+from dlcodec.entropy.tables import LARGEST, TableSet
 from dlcodec.errors import LatentMismatchError, WeightsError
 
 Integers = npt.NDArray[np.int32]
-_LARGEST = 2**29
 
 
 @cache
@@ -53,7 +52,7 @@ def _groups(index: Integers) -> tuple[npt.NDArray[np.intp], Iterator[tuple[int, 
 
 
 def _out_of_range(symbols: Integers) -> bool:
-    return bool(symbols.size and max(int(symbols.max()), -int(symbols.min())) > _LARGEST)
+    return bool(symbols.size and max(int(symbols.max()), -int(symbols.min())) > LARGEST)
 
 
 def _pieces(bits: int) -> list[int]:
@@ -159,7 +158,7 @@ class Decoder:
         excess = 1
         for piece in _pieces(bits - 1):
             excess = excess << piece | int(self._take(_uniform(1 << piece), 1)[0])
-        if excess > 2 * _LARGEST + 2**20:
+        if excess > 2 * LARGEST + 2**20:
             raise LatentMismatchError("the payload holds a latent that no encoder writes")
         return excess
 

@@ -12,7 +12,8 @@ from dlcodec.errors import WeightsError
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
-_LARGEST = 2**29
+LARGEST = 2**29
+"""The magnitude of the largest symbol, of a table or escaped."""
 _MOST_TABLES = 2**15 - 1
 
 
@@ -46,7 +47,7 @@ class TableSet:
         if not rises.all() or (cdf[start[:-1]] != 0).any() or (cdf[start[1:] - 1] != TOTAL).any():
             raise WeightsError(f"an entropy table does not rise strictly from 0 to {TOTAL}")
         lowest = self.minimum.astype(np.int64)
-        if lowest.min() < -_LARGEST or (lowest + np.diff(start) - 3).max() > _LARGEST:
+        if lowest.min() < -LARGEST or (lowest + np.diff(start) - 3).max() > LARGEST:
             raise WeightsError("an entropy table has symbols beyond 2^29")
 
     @cached_property

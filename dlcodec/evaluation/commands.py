@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.console import complain, show
+from dlcodec.console import aligned, complain, on_terminal, show
 from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
@@ -194,8 +193,7 @@ def compare(
     for metric, summary, gaps in tables:
         show(f"{metric}, {run.name} against {Path(reference).name}")
         for table in (summary, gaps):
-            _print_table(table)
-            show("")
+            show("\n".join([*aligned(table), ""]))
 
 
 def _read(folder: Path) -> Any:
@@ -232,14 +230,7 @@ def _progress() -> Any:
         *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
         *(TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.description}")),
     )
-    return Progress(*columns, console=Console(stderr=True), disable=not (sys.stderr and sys.stderr.isatty()))
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Columns aligned at the right, but for the first."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for first, *others in rows:
-        show("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]).rstrip())
+    return Progress(*columns, console=Console(stderr=True), disable=not on_terminal())
 
 
 def _print_means(run: Any) -> None:
@@ -251,4 +242,4 @@ def _print_means(run: Any) -> None:
         figures = (row.bpp, *(row.metrics.get(name) for name in metrics))
         shown = ("" if value is None else f"{value:.4f}" for value in figures)
         table.append([point.codec, *("" if cell is None else f"{cell:g}" for cell in cells), *shown])
-    _print_table(table)
+    show("\n".join(aligned(table)))

@@ -86,7 +86,7 @@ def code(
         unpack(data, DEFAULT_LIMITS)
     else:
         data = encode_image(rgb, first.quality, plan.device, base=plan.base)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, data)
     taus = [point.tau for point in points if point.tau is not None]
     pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0, base=plan.base)

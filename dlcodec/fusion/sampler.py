@@ -13,13 +13,8 @@ def predicted_noise(y_t: Tensor, clean: Tensor, alpha: float) -> Tensor:
     return (y_t - math.sqrt(alpha) * clean) / math.sqrt(1 - alpha)
 
 
-def ddim_step(clean: Tensor, noise: Tensor, alpha_before: float) -> Tensor:
-    """Eq. (3): ``y_{t-1} = sqrt(alpha_{t-1}) D + sqrt(1 - alpha_{t-1}) eps`` (Song et al. 2021, eta = 0)."""
-    return math.sqrt(alpha_before) * clean + math.sqrt(1 - alpha_before) * noise
-
-
 def fused_step(clean: Tensor, noise: Tensor, y_hat: Tensor, alpha_before: float, tau: float) -> Tensor:
-    """Eq. (4): eq. (3) with the decoded latent mixed in.
+    """Eq. (4): eq. (3), the step of DDIM (Song et al. 2021, eta = 0), with the decoded latent mixed in.
 
     ``y_{t-1} = sqrt(alpha_{t-1}) [(1 - tau^2) D + tau^2 y_hat] + (1 - tau^2) sqrt(1 - alpha_{t-1}) eps``.
     At ``tau`` = 0 it is eq. (3); at ``tau`` = 1 and ``alpha_before`` = 1 it returns ``y_hat``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from dlcodec.image import RGB, load, psnr
 from dlcodec.importing.families import Converted
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import code_known, run_steps
+from dlcodec.samples import COFFEE
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
 _SIDE = 384
 """Pixels; a multiple of every stride."""
 _MOST_LOSS = 0.05
@@ -44,7 +43,7 @@ class Comparison:
 
 
 def _sample() -> RGB:
-    picture = load(SAMPLE, DEFAULT_LIMITS)
+    picture = load(COFFEE, DEFAULT_LIMITS)
     top, left = ((side - _SIDE) // 2 for side in picture.shape[:2])
     return np.ascontiguousarray(picture[top : top + _SIDE, left : left + _SIDE])
 

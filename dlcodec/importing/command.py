@@ -12,7 +12,7 @@ import torch
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.errors import UsageError, WeightsError
-from dlcodec.files import make_folder, refuse_existing
+from dlcodec.files import refuse_existing
 from dlcodec.importing.check import Comparison, compare
 from dlcodec.importing.families import converter
 from dlcodec.importing.source import Source
@@ -58,6 +58,5 @@ def import_source(source: Source, family: str, name: str | None, output: Path) -
         "compressai": version("compressai"),
         "check": asdict(comparison),
     }
-    make_folder(output.parent)
     digest = checkpoint.save(output, family, converted.config, converted.arrays, record)
     return Imported(output, digest, comparison)

@@ -84,7 +84,7 @@ def _load_run(run: Path) -> tuple[TrainableCodec, dict[str, object]]:
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     record = {**json.loads(metadata["recipe"]), **json.loads(metadata["state"])}
-    family = record.setdefault("family", checkpoint.DEFAULT_FAMILY)  # the first runs name none
+    family = record.setdefault("family", DEFAULT_FAMILY)  # the first runs name none
     model = TrainableCodec(family, HyperpriorParams(tensors["network.hgain"].shape[1], M, levels)).eval()
     model.load_state_dict(tensors, strict=False)
     return model, record

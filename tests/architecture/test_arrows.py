@@ -18,9 +18,9 @@ ARROWS = {
     "console": {"errors"},
     "limits": {"errors"},
     "arguments": {"errors"},
-    "files": {"errors", "limits"},
+    "files": {"errors"},
     "families": set(),
-    "container": {"errors", "families", "limits", "files"},
+    "container": {"errors", "families", "limits"},
     "jpeg": {"errors"},
     "picture": set(),
     "metadata": {"picture"},
@@ -31,11 +31,12 @@ ARROWS = {
     "image": {"colour", "errors", "files", "jpeg", "limits", "metadata", "picture", "sections"},
     "entropy": {"errors", "entropy", "tiles"},
     "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
+    "samples": set(),
     "tiles": set(),
     "memory": {"errors", "limits"},
     "fusion": {"fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
-    "info": {"container", "errors", "limits"},
+    "info": {"container", "limits"},
     "pipeline": {
         *("arguments", "checkpoint", "codecs", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("memory", "tiles"),
@@ -49,25 +50,26 @@ ARROWS = {
     "sheet": {"image"},
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
-    "demo": {"checkpoint", "container", "errors", "files", "image", "limits", "pipeline", "sheet"},
+    "demo": {"checkpoint", "container", "files", "image", "limits", "pipeline", "samples", "sheet"},
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "picture", "sections"},
     "streams": {"errors", "files"},
     "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
     "models": {"checkpoint", "errors"},
     "bench": {
         *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),
-        *("fusion", "image", "limits", "models", "picture", "pipeline"),
+        *("fusion", "image", "limits", "models", "picture", "pipeline", "samples"),
     },
     "training": {
         *("checkpoint", "codecs", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
         "training",
     },
     "importing": {
-        *("checkpoint", "codecs", "entropy", "errors", "files", "image", "importing", "limits", "pipeline", "training"),
+        *("checkpoint", "codecs", "entropy", "errors", "files", "image", "importing", "limits", "pipeline", "samples"),
+        "training",
     },
     "evaluation": {
-        *("arguments", "checkpoint", "codecs", "console", "container", "entropy", "errors", "evaluation"),
-        *("files", "fusion", "image", "limits", "pipeline", "selection", "sheet", "windows"),
+        *("arguments", "checkpoint", "console", "container", "errors", "evaluation", "files", "fusion", "image"),
+        *("limits", "pipeline", "selection", "sheet", "windows"),
     },
     "explore": {
         "arguments",
@@ -125,6 +127,11 @@ def test_the_reader_of_imports_sees_what_it_must() -> None:
 @pytest.mark.parametrize("module", [name for name in FILES if _room(name) in ARROWS])
 def test_a_module_imports_only_along_the_arrows(module: str) -> None:
     assert _rooms(module) <= ARROWS[_room(module)]
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_every_arrow_is_taken(room: str) -> None:
+    assert ARROWS[room] <= {target for name in FILES if _room(name) == room for target in _rooms(name)}
 
 
 def test_every_room_has_a_rule() -> None:

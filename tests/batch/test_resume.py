@@ -6,8 +6,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -15,8 +13,7 @@ from dlcodec import container
 from dlcodec.batch.resume import Wanted, complete_decoding, complete_encoding
 from dlcodec.entropy import exact
 from dlcodec.limits import DEFAULT_LIMITS
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 @pytest.fixture

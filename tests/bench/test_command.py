@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from dlcodec.bench import children, machine
 from dlcodec.cli import app
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.info import describe
 
 pytestmark = pytest.mark.usefixtures("tiny")
 ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "range coding", "write"]
 FUSION = ["noise", "fusion, condition branch", "fusion, a step", "fusion, all steps"]
 DECODE = ["read", "weights", "exact path", "range coding", "synthesis", "write"]
+
+
+@pytest.fixture(autouse=True)
+def quick_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small matrices: that the machine has rates is all that is looked at here."""
+    monkeypatch.setitem(machine._SIDE, "cpu", 64)
 
 
 def bench(*arguments: str) -> str:
@@ -65,12 +75,12 @@ def test_at_tau_1_there_is_no_fusion() -> None:
 
 def test_the_report_says_on_what_it_was_measured() -> None:
     report = measured("--tau", "1")
-    machine = report["machine"]
-    assert {"dlcodec", "python", "torch", "numpy"} <= machine["versions"].keys()
-    assert machine["device"] == "cpu"
-    assert machine["name"]
-    assert machine["threads"] >= 1
-    assert all(rate > 0 for rate in machine["rates"].values())
+    where = report["machine"]
+    assert {"dlcodec", "python", "torch", "numpy"} <= where["versions"].keys()
+    assert where["device"] == "cpu"
+    assert where["name"]
+    assert where["threads"] >= 1
+    assert all(rate > 0 for rate in where["rates"].values())
     assert (report["width"], report["height"], report["level"], report["repeats"]) == (70, 50, 1.0, 2)
     assert report["peak_memory"] > 50 * 2**20
     assert [whole["name"] for whole in report["wholes"]] == ["dlcodec: encode", "dlcodec: decode, tau 1"]
@@ -104,6 +114,19 @@ def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
     assert report["batch"]["pictures"] == 2
     decode = report["commands"][1]["timing"]["seconds"]
     assert report["batch"]["ratio"] == pytest.approx(2 * decode / report["batch"]["timing"]["seconds"])
+
+
+def test_whole_commands_take_the_model_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = []
+
+    def run(arguments: Sequence[str | Path]) -> tuple[float, float]:
+        assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
+        families.append(describe(next(a for a in map(Path, arguments) if a.suffix == ".dlc").read_bytes()).family)
+        return 1.0, 1.0
+
+    monkeypatch.setattr(children, "_run", run)
+    measured("--model", "cheng2020", "--tau", "1", "--cold", "--repeats", "1")
+    assert families == ["cheng2020"] * 4
 
 
 def test_the_sweep_grows_until_its_time_is_up() -> None:

@@ -6,15 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
 from dlcodec import files, pipeline
 from tests.cli.conftest import Run
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 HOSTILE = [b"-o.png", b"two\nlines.png", b"\xff\xfe.png", b"x" * 251 + b".png", b"\x1b[2J.png", b"$(touch x).png"]
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
+import time
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
+from dlcodec.cli.options import count_steps
+from dlcodec.console import Volume, volume
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 COMMAND = [sys.executable, "-m", "dlcodec"]
 
 
@@ -108,6 +112,21 @@ def test_a_terminal_sees_a_bar_without_colour_where_that_is_asked(here: Path) ->
     assert not re.search(r"\x1b\[(\d+;)*(3[0-8]|9[0-7])[;m]", seen)
     _, coloured, _ = on_terminal("encode", "a.png", "b.png", "--out-dir", "y")
     assert re.search(r"\x1b\[(\d+;)*(3[0-8]|9[0-7])[;m]", coloured)
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [(Volume.normal, "\rfusion: step 1 of 3\r"), (Volume.quiet, "")])
+def test_steps_are_counted_for_a_person_unless_quiet_is_asked(
+    monkeypatch: pytest.MonkeyPatch, chosen: Volume, seen: str
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    times = iter((0.0, 2.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    context = copy_context()
+    context.run(volume.set, chosen)
+    context.run(count_steps(3))
+    assert terminal.getvalue() == seen
 
 
 def test_quiet_leaves_errors_only_and_verbose_tells_stages(here: Path) -> None:

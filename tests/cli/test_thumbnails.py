@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 import dlcodec
 from tests.cli.conftest import Run
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 def test_commands_write_and_read_it(run: Run, tmp_path: Path, photo: RGB) -> None:

@@ -61,7 +61,7 @@ def test_every_symbol_has_exactly_the_counts_of_its_table() -> None:
     """Two neighbours of 1 and 2^24 - 2 parts: one part more or less anywhere would change the code length."""
     cdf = np.array([0, 1, TOTAL - 1, TOTAL], dtype=np.int32)
     tables = table_set([(0, cdf)])
-    index, symbols = [0] * 3000, [0, 1, 2][:1] * 1000 + [1] * 2000
+    index, symbols = [0] * 3000, [0] * 1000 + [1] * 2000
     data = coded(symbols, index, tables)
     assert abs(len(data) * 8 - 1000 * 24) <= 64
     assert reference_decode([cdf.tolist()], [0], index, data) == symbols
@@ -94,11 +94,10 @@ def test_real_bytes_stay_within_one_percent_of_the_ideal_length(share: float) ->
     assert len(coded(symbols.tolist(), index.tolist(), tables)) <= 1.01 * ideal + 16
 
 
-def test_damaged_payloads_raise_nothing_but_our_error() -> None:
+def test_damaged_payloads_are_refused() -> None:
     random = np.random.default_rng(3)
     index = random.integers(0, 3, 500).astype(np.int32)
     good = coded(np.rint(random.standard_normal(500) * 5).astype(int).tolist(), index.tolist(), small_tables())
-    outcomes = {"same": 0, "other": 0, "refused": 0}
     for trial in range(300):
         damaged = bytearray(good)
         kind = trial % 4
@@ -110,13 +109,8 @@ def test_damaged_payloads_raise_nothing_but_our_error() -> None:
             damaged = bytearray([255 * (trial % 8 > 3)]) * len(good)
         else:
             damaged[int(random.integers(len(good)))] ^= 1 << int(random.integers(8))
-        decoder = Decoder(Models(small_tables()), bytes(damaged))
-        try:
-            decoder.decode(index)
-            outcomes["other"] += 1
-        except LatentMismatchError:
-            outcomes["refused"] += 1
-    assert outcomes["refused"] > 0
+        with pytest.raises(LatentMismatchError):
+            decoded(bytes(damaged), index.tolist(), small_tables())
 
 
 def test_a_payload_that_is_no_whole_number_of_words_is_refused() -> None:

@@ -3,16 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from dlcodec.evaluation.plan import Plan, Request, prepare
 from dlcodec.evaluation.results import Failure, Row, Run, Settings, read_run
 from dlcodec.evaluation.run import evaluate, resume
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 Start = Callable[..., Request]
 
 

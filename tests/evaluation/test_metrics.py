@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -19,8 +18,7 @@ from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.evaluation.metrics import METRICS, load_lpips, load_measure
 from dlcodec.evaluation.patch_fid import PatchFid, cut_patches
 from dlcodec.image import psnr
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 def test_psnr_of_a_constant_error_is_its_closed_form() -> None:

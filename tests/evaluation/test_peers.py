@@ -5,15 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from dlcodec.errors import DlcodecError, UsageError
 from dlcodec.evaluation.peers import PILLOW_PEERS, PillowPeer, load_peer
 from dlcodec.image import psnr
-
-RGB = npt.NDArray[np.uint8]
+from tests.conftest import RGB
 
 
 @pytest.mark.parametrize("name", PILLOW_PEERS)

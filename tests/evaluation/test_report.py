@@ -6,8 +6,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -21,7 +19,6 @@ from dlcodec.evaluation.tables import level_table
 from dlcodec.evaluation.worst_and_best import pick
 from tests.evaluation.conftest import Start, finish
 
-RGB = npt.NDArray[np.uint8]
 SETTINGS = Settings("kodak", "mean-scale", "0", "1", ("psnr", "lpips-alex"), "cpu", "x", 1, "float32", {})
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from dlcodec.explore.page import Facts, build_page
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 FACTS = Facts(name="a <b> & {{script}}.dlc", file_bytes=1234, level=2.5, model="0123456789abcdef")
 GREYS = (200, 160, 120)
 TAUS = (0.0, 0.5, 1.0)

@@ -20,7 +20,7 @@ from dlcodec.errors import UsageError
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
 from dlcodec.explore.pictures import MOST_PIXELS
 from dlcodec.limits import DEFAULT_LIMITS
-from tests.explore.synthetic import RGB
+from tests.conftest import RGB
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from PIL import Image
 from dlcodec.errors import LimitError
 from dlcodec.explore.differences import change, choose_top, draw_map
 from dlcodec.explore.page import build_page
-from tests.explore.synthetic import FACTS, RGB, SHAPE, TAUS, noise, original, pictures, synthetic_page
+from tests.conftest import RGB
+from tests.explore.synthetic import FACTS, SHAPE, TAUS, noise, original, pictures, synthetic_page
 
 Element = tuple[str, dict[str, str | None], str]
 

@@ -8,13 +8,13 @@ from dlcodec.container import pack, unpack
 from dlcodec.errors import DlcodecError
 from dlcodec.info import describe
 from dlcodec.limits import DEFAULT_LIMITS
-from tests.fuzz.source import seal
+from tests.forged import seal
 
 
 def check(data: bytes) -> bool:
     """A file is refused by an error of ours, or says the same when it is packed anew; whether it is sound."""
     sound = False
-    for file in (data, seal(data)):
+    for file in (data, seal(data[:-4])):
         try:
             read = unpack(file, DEFAULT_LIMITS)
         except DlcodecError:

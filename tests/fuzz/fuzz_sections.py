@@ -6,7 +6,6 @@ form is deflated before it becomes a section; of a PNG the checksums are made ri
 
 from __future__ import annotations
 
-import struct
 import zlib
 
 import numpy as np
@@ -17,6 +16,7 @@ from dlcodec.formats import FORMATS, Target
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras, Picture
 from dlcodec.sections import pack_extras, unpack_extras
+from tests.forged import mend
 from tests.fuzz.source import Source
 
 _MOST_SIDE = 32
@@ -37,7 +37,7 @@ def check(data: bytes) -> bool:
         kind, form, block = source.number(), source.number(), source.block()
         if form & 1:
             block = zlib.compress(block, 1)
-        sections.append(Section(kind, _mend(block) if block.startswith(_PNG) else block))
+        sections.append(Section(kind, mend(block) if block.startswith(_PNG) else block))
     header = Header("mean-scale", width, height, 0, None, bytes(8), 0)
     try:
         extras = unpack_extras(unpack(pack(header, tuple(sections)), DEFAULT_LIMITS))
@@ -61,15 +61,3 @@ def _check_same(first: Extras, second: Extras) -> None:
     assert first.alpha is None or np.array_equal(first.alpha, second.alpha)
     fields = [(extras.grey, extras.icc, extras.exif, extras.xmp) for extras in (first, second)]
     assert fields[0] == fields[1]
-
-
-def _mend(data: bytes) -> bytes:
-    """A PNG with the checksum of each chunk that is whole made right."""
-    out, at = bytearray(data), len(_PNG)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        if at + 12 + length > len(data):
-            break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
-    return bytes(out)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from dlcodec.container import Section, pack, unpack
 from dlcodec.entropy.coder import Encoder, Models
@@ -19,6 +19,7 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras
 from dlcodec.sections import pack_extras
 from tests.fuzz.fuzz_decoder import WEIGHTS
+from tests.profiles import SRGB
 
 CORPUS = Path(__file__).parent / "corpus"
 EXIF = b"II*\0\x08\0\0\0\x02\0" + struct.pack("<HHIHHHHII", 0x112, 3, 1, 1, 0, 0x10F, 2, 4, 0x41424300) + bytes(4)
@@ -39,12 +40,13 @@ def _encoded(photo: np.ndarray, extras: Extras, level: float, hint: float | None
 def decoder_seeds() -> Iterator[tuple[str, bytes]]:
     """Whole files of the tiny codec."""
     from dlcodec.image import load
+    from dlcodec.samples import COFFEE
 
-    photo = load(Path(__file__).resolve().parents[2] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)[150:, 200:]
+    photo = load(COFFEE, DEFAULT_LIMITS)[150:, 200:]
     yield "1x1", _encoded(photo[:1, :1], Extras(), 0, None)
     yield "70x50-hint", _encoded(photo[:50, :70], Extras(), 1, 0.5)
     yield "64x65-fidelity", _encoded(photo[:65, :64], Extras(grey=True), 2, 1.0)
-    extras = Extras(alpha=plane(17, 9), exif=EXIF, xmp=XMP, icc=_profile())
+    extras = Extras(alpha=plane(17, 9), exif=EXIF, xmp=XMP, icc=SRGB)
     yield "17x9-extras", _encoded(photo[:9, :17], extras, 1.5, 0.0)
     flat = np.full((64, 64, 3), 128, np.uint8)
     yield "64x64-flat", _encoded(flat, Extras(), 0, 1.0)
@@ -80,10 +82,6 @@ def entropy_seeds() -> Iterator[tuple[str, bytes]]:
         yield f"raw-{name}", struct.pack("<BBH", 1, 2, count) + arrays + struct.pack("<H", len(cdf)) + cdf + tail
 
 
-def _profile() -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
 def _image(form: str, array: np.ndarray, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, form, **options)
@@ -102,7 +100,7 @@ def sections_seeds() -> Iterator[tuple[str, bytes]]:
         "alpha-mask": block(65, 0, _image("PNG", alpha > 99)),
         "alpha-webp": block(65, 0, pack_extras(Extras(alpha=alpha))[0].data),
         "exif": block(197, 1, EXIF),
-        "icc": block(201, 1, _profile()),
+        "icc": block(201, 1, SRGB),
         "xmp": block(216, 1, XMP),
         "grey": block(199, 0, b""),
         "deflated": block(197, 0, pack_extras(Extras(exif=EXIF))[0].data),

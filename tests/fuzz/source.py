@@ -1,8 +1,7 @@
-"""Structure out of the bytes of a fuzzer, and a file as an attacker would leave it."""
+"""Structure out of the bytes of a fuzzer."""
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 
@@ -35,8 +34,3 @@ class Source:
     def empty(self) -> bool:
         """Whether nothing is left."""
         return self.at >= len(self.data)
-
-
-def seal(data: bytes) -> bytes:
-    """The file with a checksum that fits in the place of its last four bytes."""
-    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")

@@ -62,18 +62,20 @@ def main(name: str, family: str) -> None:
     import torch
     from PIL import Image
 
+    from dlcodec.checkpoint import find
     from dlcodec.image import load
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import decode_image, encode_image
+    from dlcodec.samples import COFFEE
     from tests.tiny import write_checkpoint, write_fusion
 
     torch.backends.mkldnn.enabled = False
     if not shipped:
         write_checkpoint(folder / "weights", family=family)
         write_fusion(folder / "weights", family=family)
-    photo = load(Path(__file__).parents[2] / "dlcodec" / "samples" / "coffee.png", DEFAULT_LIMITS)
+    photo = load(COFFEE, DEFAULT_LIMITS)
     for width, height, level in SHIPPED if shipped else TINY:
-        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu", family=family)
+        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu", base=find(family))
         path = folder / f"{width}x{height}-q{level:g}.dlc"
         path.write_bytes(data)
         Image.fromarray(decode_image(data, 1.0, "cpu")).save(folder / f"{path.stem}.png", optimize=True)

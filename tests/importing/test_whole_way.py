@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 
 from tests.cli.conftest import Run, run
 from tests.conftest import RGB
+from tests.training.conftest import tar
 
 try:
     import lpips
@@ -28,7 +27,7 @@ from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.errors import WeightsError
 from dlcodec.training.rate_distortion import TrainableCodec
 
-__all__ = ["run"]
+__all__ = ["run", "tar"]
 CPU = torch.device("cpu")
 
 
@@ -38,18 +37,6 @@ def base(run: Run, tmp_path: Path) -> Path:
     torch.save(make_original().state_dict(), tmp_path / "stranger.pth.tar")
     assert run("models", "import", tmp_path / "stranger.pth.tar", "-o", tmp_path / "zoo").code == 0
     return tmp_path / "zoo"
-
-
-@pytest.fixture
-def tar(tmp_path: Path, photo: RGB) -> Path:
-    stream = io.BytesIO()
-    Image.fromarray(photo[:128, :192]).save(stream, "PNG")
-    with tarfile.open(tmp_path / "tiles.tar", "w") as archive:
-        member = tarfile.TarInfo("0.png")
-        member.size = stream.tell()
-        stream.seek(0)
-        archive.addfile(member, stream)
-    return tmp_path / "tiles.tar"
 
 
 def test_a_fusion_is_trained_for_an_imported_model_and_serves_it(

@@ -97,6 +97,7 @@ def test_an_exported_run_encodes_and_decodes(
 ) -> None:
     from typer.testing import CliRunner
 
+    from dlcodec.checkpoint import find
     from dlcodec.pipeline import decode_image, encode_image
     from dlcodec.training import __main__ as commands
 
@@ -120,7 +121,7 @@ def test_an_exported_run_encodes_and_decodes(
     if answer.exception is not None and not isinstance(answer.exception, SystemExit):
         raise answer.exception
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "weights"))
-    assert decode_image(encode_image(photo[:90, :70], family=family), 1.0).shape == (90, 70, 3)
+    assert decode_image(encode_image(photo[:90, :70], base=find(family)), 1.0).shape == (90, 70, 3)
     again = tmp_path / "again.safetensors"
     train_base(recipe(tar, 0, family), again, weights, torch.device("cpu"), 60)
     trained, back = load_file(run), load_file(again)

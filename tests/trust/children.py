@@ -15,13 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from dlcodec.cli import main
 from dlcodec.errors import DlcodecError
+from dlcodec.picture import RGB
 
-RGB = npt.NDArray[np.uint8]
 Start = Callable[..., BaseProcess]
 """Starts ``target(*arguments)`` in a child that is forked from a warm process; see ``conftest.start``."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
+
+from tests.forged import seal, varint
 
 SCRIPT = """
 import resource, sys
@@ -22,18 +23,12 @@ except SystemExit as stop:
 """
 
 
-def varint(value: int) -> bytes:
-    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
-    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
-
-
 def bombs(file: bytes, count: int) -> list[bytes]:
     """The file with other sides: one a little over a limit, or both anything up to 2^32 - 1."""
     random_ = random.Random(9)
     large = [2**32 - 1, 2**16, *(random_.randrange(2**16, 2**32) for _ in range(count))]
     sides = [(side, random_.choice((1, 70, side, 2**32 - 1))) for side in large[:count]]
-    bodies = [file[:26] + varint(width) + varint(height) + file[28:-4] for width, height in sides]
-    return [body + zlib.crc32(body).to_bytes(4, "little") for body in bodies]
+    return [seal(file[:26] + varint(width) + varint(height) + file[28:-4]) for width, height in sides]
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.slow)])

@@ -17,9 +17,9 @@ import safetensors.numpy
 from dlcodec.checkpoint import compute_digest, load_arrays, read_metadata
 from dlcodec.errors import WeightsError
 from dlcodec.pipeline import decode_image, encode_image
+from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_lines
 
-RGB = npt.NDArray[np.uint8]
 Change = Callable[[dict[str, Any], dict[str, Any]], object]
 
 

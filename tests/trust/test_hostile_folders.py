@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from tests.cli.conftest import Run
+from tests.conftest import RGB
 
-RGB = npt.NDArray[np.uint8]
 NAMES = [b"-o", b"--force", b"a\nb", b"\xff\xfe", b"n" * 251, b"*", b"[x", b"@list", b"-", b"~", b"\x1b]0;x\x07"]
 
 

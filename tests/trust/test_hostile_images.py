@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -20,8 +19,9 @@ from dlcodec.errors import InputError, LimitError
 from dlcodec.image import read_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from tests.cli.conftest import Run
+from tests.conftest import RGB
+from tests.forged import chunk
 
-RGB = npt.NDArray[np.uint8]
 FORMATS = ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000"]
 
 
@@ -63,10 +63,6 @@ def test_damaged_images_give_a_picture_or_our_error_in_bounded_time(photo: RGB, 
         slowest = max(slowest, time.process_time() - begun)
     print(f"{kind}: {refused} of {count} refused, at most {slowest:.2f} s")
     assert slowest < 25
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(extra: bytes = b"", *, sides: tuple[int, int] = (4, 4), rows: bytes | None = None) -> bytes:

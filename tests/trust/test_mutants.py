@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dlcodec.pipeline import decode_image
+from tests.forged import seal
 from tests.trust.children import Start, spent_on
 
 LEVEL = slice(11, 13)
@@ -27,7 +27,7 @@ def mutant(data: bytes, random: np.random.Generator) -> bytes:
         else:
             body[at] = int(random.choice((0x00, 0x7F, 0x80, 0xFF, int(random.integers(256)))))
     body[LEVEL] = data[LEVEL]
-    return bytes(body) + zlib.crc32(body).to_bytes(4, "little")
+    return seal(bytes(body))
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])

@@ -5,14 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_without_network, say_into
-
-RGB = npt.NDArray[np.uint8]
 
 
 def use_a_socket(errors: Path) -> None:

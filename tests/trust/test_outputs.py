@@ -6,16 +6,13 @@ import fcntl
 import os
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 import dlcodec
 from tests.cli.conftest import Run
+from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_into
-
-RGB = npt.NDArray[np.uint8]
 
 
 @pytest.fixture

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from dlcodec.files import write_atomically
+from tests.conftest import RGB
 from tests.trust.children import HANG, Start, ended, run_lines, run_with_files_of, run_without_privileges
 
-RGB = npt.NDArray[np.uint8]
 COUNTS = [4, pytest.param(100, marks=pytest.mark.slow)]
 
 
