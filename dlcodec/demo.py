@@ -19,7 +19,8 @@ from dlcodec.checkpoint import Checkpoint, find_fusion
 from dlcodec.container import unpack
 from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import Device, decode_image, encode_image
+from dlcodec.loading import Device
+from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 from dlcodec.sheet import Column, draw_sheet
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dlcodec import checkpoint as checkpoints
 from dlcodec.arguments import Crop, check_tau
 from dlcodec.codecs.base import Integers
+from dlcodec.coding import code_known, run_steps
 from dlcodec.container import Section
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
@@ -16,7 +17,9 @@ from dlcodec.entropy.length import CodeLength
 from dlcodec.errors import UsageError
 from dlcodec.image import RGB, psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
-from dlcodec.pipeline import AnalysedImage, Device, analyse_image, base_picture, choose_device, code_known, run_steps
+from dlcodec.loading import Device, choose_device
+from dlcodec.painting import base_picture
+from dlcodec.pipeline import AnalysedImage, analyse_image
 from dlcodec.targets import Target, search_level
 
 SHARE = 0.99

@@ -19,7 +19,8 @@ from PIL import Image
 from dlcodec import checkpoint
 from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
 from dlcodec.errors import WeightsError
-from dlcodec.pipeline import choose_device, decode_image, load_codec
+from dlcodec.loading import choose_device, load_codec
+from dlcodec.pipeline import decode_image
 from tests.tiny import write_checkpoint
 
 

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from dlcodec import checkpoint, container
+from dlcodec.coding import decode_latent
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import decode_image, encode_image
 from tests.conftest import RGB, ROOT
 
 DeviceName = Literal["cpu", "cuda"]

@@ -21,7 +21,8 @@ torch.set_num_threads(threads)
 torch.backends.mkldnn.enabled = onednn
 from dlcodec import checkpoint, container
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_latent, load_codec
+from dlcodec.coding import decode_latent
+from dlcodec.loading import load_codec
 for path in sys.argv[3:]:
     file = container.unpack(open(path, "rb").read(), DEFAULT_LIMITS)
     codec = load_codec(checkpoint.find(file.header.family, file.header.model_digest), torch.device("cpu"))

@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from dlcodec import checkpoint, container
+from dlcodec.coding import decode_latent
 from dlcodec.errors import WeightsError
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_image, decode_latent, load_codec
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import decode_image
 from tests.golden.make import REFERENCE
 from tests.golden.manifest import FOLDER, PATH, GoldenFile, GoldenSet, read, seal
 

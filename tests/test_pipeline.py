@@ -12,10 +12,12 @@ import dlcodec
 from dlcodec import container
 from dlcodec.checkpoint import find
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.coding import decode_latent, run_steps
 from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import DlcodecError, InputError, LatentMismatchError, LimitError, UsageError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS, Limits
-from dlcodec.pipeline import decode_image, decode_latent, encode_image, load_codec, quantise_level, run_steps
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import decode_image, encode_image, quantise_level
 from tests.conftest import RGB
 from tests.forged import seal
 

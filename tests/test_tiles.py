@@ -20,8 +20,8 @@ from dlcodec.entropy import exact
 from dlcodec.errors import LimitError
 from dlcodec.fusion.denoiser import Denoiser
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.loading import load_codec
 from dlcodec.memory import BASE, DECODE, DEFAULT_WORK, choose_tile, work_memory
-from dlcodec.pipeline import load_codec
 from dlcodec.tiles import run_by_tiles, spans
 from tests.conftest import RGB, ROOT
 from tests.tiny import CHANNELS, make_denoiser, make_network

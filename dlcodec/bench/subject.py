@@ -15,7 +15,8 @@ from dlcodec.errors import UsageError
 from dlcodec.fusion.fuse import Precision
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import Device, choose_device, decode_image, encode_image, load_fusion
+from dlcodec.loading import Device, choose_device, load_fusion
+from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 
 SIZES = {"kodak": (768, 512), "1080p": (1920, 1080), "4k": (3840, 2160)}

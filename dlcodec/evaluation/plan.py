@@ -24,7 +24,7 @@ from dlcodec.evaluation.patch_fid import PatchFid, fid_weights
 from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
 from dlcodec.fusion.fuse import choose_dtype
-from dlcodec.pipeline import Device, choose_device
+from dlcodec.loading import Device, choose_device
 from dlcodec.selection import base_to_encode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".gif", ".jp2")

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from dlcodec.codecs.base import Codec
+from dlcodec.coding import code_known, run_steps
 from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import DlcodecError, WeightsError
 from dlcodec.image import RGB, load, psnr
 from dlcodec.importing.families import Converted
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import code_known, run_steps
 from dlcodec.samples import COFFEE
 
 _SIDE = 384

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import dlcodec
-from dlcodec import files, pipeline
+from dlcodec import checkpoint, files, loading, pipeline
 from tests.cli.conftest import Run
 from tests.conftest import RGB
 
@@ -62,9 +62,9 @@ def test_a_tree_goes_there_and_back(here: Path, run: Run, jobs: str) -> None:
 
 def test_the_checkpoint_is_loaded_once(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    real = pipeline.checkpoints.load_arrays
-    monkeypatch.setattr(pipeline.checkpoints, "load_arrays", lambda found: loads.append(found) or real(found))
-    pipeline._load_codec.cache_clear()
+    real = checkpoint.load_arrays
+    monkeypatch.setattr(checkpoint, "load_arrays", lambda found: loads.append(found) or real(found))
+    loading._load_codec.cache_clear()
     assert run("encode", "-r", "in", "--out-dir", "dlc").code == 0
     assert len(loads) == 1
 

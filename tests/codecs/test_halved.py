@@ -9,7 +9,8 @@ import torch
 from dlcodec import checkpoint
 from dlcodec.codecs.halved import HalvedSynthesis, subpixel
 from dlcodec.codecs.layers import deconv
-from dlcodec.pipeline import decode_image, decode_images, load_codec
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import decode_image, decode_images
 from tests.tiny import make_network
 
 

@@ -16,7 +16,7 @@ from dlcodec import checkpoint
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from dlcodec.errors import WeightsError
-from dlcodec.pipeline import load_codec
+from dlcodec.loading import load_codec
 
 Config = dict[str, Any]
 Arrays = dict[str, npt.NDArray[Any]]

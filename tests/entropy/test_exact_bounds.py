@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dlcodec.checkpoint import Arrays, Checkpoint, load_arrays, read_metadata
-from dlcodec.pipeline import load_codec
+from dlcodec.loading import load_codec
 from tests.entropy.reference_integers import HYPER_LIMIT, Watch, hyper_synthesis
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import torch
 from dlcodec import checkpoint
 from dlcodec.codecs.layers import add_change
 from dlcodec.fusion.adapters import SynthesisAdapters, scale_at
-from dlcodec.pipeline import load_codec, load_fusion
+from dlcodec.loading import load_codec, load_fusion
 
 CPU = torch.device("cpu")
 SHAPES = {"0.weight": torch.Size((12, 8, 5, 5)), "2.weight": torch.Size((8, 3, 5, 5))}

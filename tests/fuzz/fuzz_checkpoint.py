@@ -20,9 +20,10 @@ import torch
 from dlcodec import container
 from dlcodec.checkpoint import load_arrays, read_metadata, save
 from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.coding import decode_latent
 from dlcodec.errors import DlcodecError
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_latent, load_codec
+from dlcodec.loading import load_codec
 from tests.entropy.reference_integers import hyper_synthesis
 from tests.fuzz.source import Source
 

@@ -16,10 +16,11 @@ import dlcodec
 from dlcodec import container
 from dlcodec.checkpoint import read_metadata
 from dlcodec.codecs.base import CodingStep, Integers
+from dlcodec.coding import run_steps
 from dlcodec.entropy.coder import Decoder
 from dlcodec.errors import DlcodecError
 from dlcodec.limits import DEFAULT_LIMITS, Limits
-from dlcodec.pipeline import load_codec, run_steps
+from dlcodec.loading import load_codec
 from tests.forged import seal
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "golden" / "v1" / "tiny-3" / "weights"

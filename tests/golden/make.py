@@ -24,10 +24,11 @@ def describe(name: str, family: str, weights: str | None) -> None:
     import torch
 
     from dlcodec.checkpoint import find, find_fusion
+    from dlcodec.coding import decode_latent
     from dlcodec.container import unpack
     from dlcodec.errors import WeightsError
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.pipeline import decode_latent, load_codec
+    from dlcodec.loading import load_codec
     from tests.golden.manifest import FOLDER, GoldenFile, GoldenSet, read, seal, write
 
     base = find(family)

@@ -15,8 +15,9 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
 from dlcodec.checkpoint import find
+from dlcodec.coding import run_steps
 from dlcodec.fusion.adapters import SynthesisAdapters
-from dlcodec.pipeline import load_codec, run_steps
+from dlcodec.loading import load_codec
 
 CPU = torch.device("cpu")
 

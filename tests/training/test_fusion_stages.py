@@ -28,8 +28,9 @@ except (ImportError, RuntimeError) as error:
 
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
+from dlcodec.coding import run_steps
 from dlcodec.fusion.schedule import CosineSchedule
-from dlcodec.pipeline import decode_image, encode_image, run_steps
+from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles

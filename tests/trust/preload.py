@@ -4,7 +4,7 @@ import torch
 
 from dlcodec import checkpoint
 from dlcodec.cli import compare, decode, encode  # noqa: F401
-from dlcodec.pipeline import load_codec, load_fusion
+from dlcodec.loading import load_codec, load_fusion
 
 _BASE = checkpoint.find(checkpoint.DEFAULT_FAMILY)
 load_codec(_BASE, torch.device("cpu"))

@@ -1,0 +1,82 @@
+"""From a latent to the pixels of a picture or of a part of it, by tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlcodec import memory
+from dlcodec.arguments import Crop
+from dlcodec.codecs.base import Codec
+from dlcodec.errors import WeightsError
+from dlcodec.image import RGB
+from dlcodec.tiles import Span, run_by_tiles
+
+
+def repeatable(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA, convolutions in true float32 and the same at every run; a CPU needs nothing."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def transform_tile(codec: Codec, rows: int, columns: int, work: int) -> int | None:
+    """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole."""
+    grid = codec.stride // codec.latent_stride
+    return memory.choose_tile(rows, columns, codec.bytes_per_latent, work=work, halo=codec.synthesis_halo, grid=grid)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a crop lies in the latent: its rows and columns, and as much around them as it depends on."""
+
+    rows: Span
+    columns: Span
+
+    @classmethod
+    def of(cls, crop: Crop, latent: Tensor, stride: int, halo: int, align: int) -> View:
+        """The view of ``crop`` with ``halo`` latents around it, its edges at multiples of ``align``."""
+        height, width = latent.shape[2:]
+        bottom, right = -(-(crop.top + crop.height) // stride), -(-(crop.left + crop.width) // stride)
+        return cls(
+            Span.around(crop.top // stride, bottom, length=height, halo=halo, align=align),
+            Span.around(crop.left // stride, right, length=width, halo=halo, align=align),
+        )
+
+    def of_whole(self, latent: Tensor) -> Tensor:
+        """What the view sees of a whole latent (1, M, h, w)."""
+        return latent[:, :, self.rows.seen, self.columns.seen]
+
+    def inside(self, outer: View) -> View:
+        """The same places, counted from the first row and column that ``outer`` sees."""
+        return View(self.rows.shift(-outer.rows.first), self.columns.shift(-outer.columns.first))
+
+
+def paint(
+    codec: Codec, y: Tensor, view: View, crop: Crop, work: int, changes: Mapping[str, Tensor], *, halved: bool = False
+) -> RGB:
+    """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
+
+    def synthesise(part: Tensor) -> Tensor:
+        pixels = codec.synthesise(part, changes, halved=halved)
+        if not pixels.isfinite().all():
+            raise WeightsError("the weights give a picture that is not finite")
+        return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+
+    stride = codec.latent_stride
+    tile = transform_tile(codec, y.shape[2], y.shape[3], work)
+    pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo, ratio=stride)
+    top, left = crop.top - view.rows.first * stride, crop.left - view.columns.first * stride
+    pixels = pixels[0, :, top : top + crop.height, left : left + crop.width]
+    return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int) -> RGB:
+    """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
+    near = View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
+    with repeatable(y_hat.device):
+        return paint(codec, near.of_whole(y_hat), near, crop, work, {})
