@@ -54,8 +54,12 @@ def _run(arguments: Sequence[str | Path]) -> tuple[float, float]:
     return seconds, processor
 
 
+def _options(subject: Subject) -> list[str]:
+    return ["--model", str(subject.found.path), "--device", subject.device]
+
+
 def _decode_options(subject: Subject) -> list[str]:
-    options = ["--tau", str(subject.tau), "--device", subject.device, "--precision", subject.precision]
+    options = ["--tau", str(subject.tau), "--precision", subject.precision, *_options(subject)]
     return options if subject.tau == 1 else [*options, "--steps", str(subject.steps)]
 
 
@@ -64,19 +68,7 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
     with tempfile.TemporaryDirectory() as name:
         png, dlc, out = (Path(name) / each for each in ("in.png", "a.dlc", "out.png"))
         write_atomically(png, png_bytes(subject.rgb))
-        encode: list[str | Path] = [
-            "encode",
-            png,
-            "-o",
-            dlc,
-            "-f",
-            "--model",
-            subject.found.family,
-            "-q",
-            str(subject.level),
-            "--device",
-            subject.device,
-        ]
+        encode: list[str | Path] = ["encode", png, "-o", dlc, "-f", "-q", str(subject.level), *_options(subject)]
         decode: list[str | Path] = ["decode", dlc, "-o", out, "-f", *_decode_options(subject)]
         runs: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}
         peaks = {}

@@ -58,6 +58,7 @@ def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
         subject.device,
         steps=subject.steps,
         precision=subject.precision,
+        base=subject.found,
         after_step=after_step,
         lap=meter.lap,
     )

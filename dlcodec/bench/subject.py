@@ -51,7 +51,7 @@ class Subject:
 
     def decode(self, data: bytes) -> RGB:
         """The pixels of such a file at ``tau``."""
-        return decode_image(data, self.tau, self.device, steps=self.steps, precision=self.precision)
+        return decode_image(data, self.tau, self.device, steps=self.steps, precision=self.precision, base=self.found)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -76,24 +76,23 @@ def fill(rgb: RGB, width: int, height: int) -> RGB:
 
 
 def choose_subject(
+    found: Checkpoint,
     picture: Path | None,
     size: str | None,
     *,
-    family: str,
     level: float | None,
     tau: float,
     steps: int | None,
     device: Device,
     precision: Precision,
 ) -> Subject:
-    """The picture, or the bundled photograph, at ``size``, or its own; without both 768 x 512.
+    """What ``found`` is measured with: a picture or the bundled one, at ``size``, or its own; without both 768 x 512.
 
     Without ``level`` and ``steps`` the model's defaults. Raises InputError, LimitError, UsageError, WeightsError.
     """
     check_tau(tau)
     check_sampling(steps, 0)
     target = parse_size(size or "kodak")
-    found = checkpoint.find(family)
     chosen: float = found.config["default_level"] if level is None else level
     check_level(chosen, found.levels)
     steps = steps or (1 if tau == 1 else int(checkpoint.find_fusion(found).config["steps"]))

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, PrecisionName
+from dlcodec.cli.options import Device, DeviceName, Model, PrecisionName
 from dlcodec.console import show
-from dlcodec.errors import UsageError
 
 
 def bench(
     picture: Annotated[
         Path | None, typer.Argument(metavar="IMG", help="An image; without it the bundled photograph, mirrored.")
     ] = None,
-    model: Annotated[str, typer.Option(metavar="FAMILY", help="Family of the base codec.")] = "mean-scale",
+    model: Model = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -50,18 +49,15 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Time every stage of encode and decode, and say on what."""
-    from dlcodec.container import FAMILIES
-
-    if model not in FAMILIES.values():
-        raise UsageError(f"model {model!r} is none of {', '.join(FAMILIES.values())}")
     from dlcodec.bench.measure import Wanted, measure
     from dlcodec.bench.subject import choose_subject
     from dlcodec.bench.table import as_lines
+    from dlcodec.selection import base_to_encode
 
     subject = choose_subject(
+        base_to_encode(model),
         picture,
         size,
-        family=model,
         level=level,
         tau=tau,
         steps=steps,

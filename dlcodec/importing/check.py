@@ -12,7 +12,7 @@ from dlcodec.coding import code_known, run_steps
 from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import DlcodecError, WeightsError
 from dlcodec.image import RGB, load, psnr
-from dlcodec.importing.families import Converted
+from dlcodec.importing.conversion import Converted
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.samples import COFFEE
 

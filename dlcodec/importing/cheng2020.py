@@ -8,7 +8,7 @@ import torch
 from compressai.models import Cheng2020Attention
 from torch import Tensor
 
-from dlcodec.importing.families import Converted, Outcome, check_shape
+from dlcodec.importing.conversion import Converted, Outcome, check_shape
 from dlcodec.importing.hyperprior import convert_hyperprior, count_channels, load_original, rename
 
 

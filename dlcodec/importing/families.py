@@ -1,80 +1,24 @@
-"""What a family needs to be imported: one function from a foreign state dict to our config and arrays."""
+"""The families that can be imported: one function each, from a foreign state dict to our config and arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlcodec.errors import UsageError, WeightsError
-from dlcodec.training.export import Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What CompressAI makes of a picture: ``x_hat`` (1, 3, H, W) and the likelihoods of each latent's elements."""
-
-    x_hat: Tensor
-    likelihoods: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """A foreign network as ours: ``config`` and ``arrays`` of a base checkpoint.
-
-    ``reconstruct`` asks CompressAI's own module with the same weights what becomes of a picture (1, 3, H, W) in [0, 1];
-    it may use the latent (1, M, h, w) float32 that we decoded where CompressAI predicts from what came before.
-    """
-
-    config: Mapping[str, Any]
-    arrays: Arrays
-    reconstruct: Callable[[Tensor, Tensor], Outcome]
-
+from dlcodec.errors import UsageError
+from dlcodec.importing.cheng2020 import convert_cheng2020
+from dlcodec.importing.conversion import Converted
+from dlcodec.importing.mean_scale import convert_mean_scale
 
 Convert = Callable[[Mapping[str, Tensor]], Converted]
 """Raises WeightsError when the tensors are not those of the family."""
 
-
-def tensor_of(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    """A tensor by its name; raises WeightsError where it is missing."""
-    if name not in tensors:
-        raise WeightsError(f"it lacks {name}")
-    return tensors[name]
-
-
-def check_shape(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> None:
-    """Raise WeightsError unless a tensor is there and has this shape."""
-    if (found := tuple(tensor_of(tensors, name).shape)) != shape:
-        raise WeightsError(f"{name} has the shape {found}, not {shape}")
-
-
-def take_parameters(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """The parameters of ``network`` out of a state dict, float32; what else it holds must be buffers of ``network``.
-
-    Raises WeightsError when one is missing, left over, of another shape, or not finite.
-    """
-    known = network.state_dict().keys()
-    for name in tensors:
-        if name not in known:
-            raise WeightsError(f"it has {ascii(name)[:80]}, which {type(network).__name__} lacks")
-    taken = {}
-    for name, parameter in network.named_parameters():
-        check_shape(tensors, name, tuple(parameter.shape))
-        tensor = tensors[name]
-        if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
-            raise WeightsError(f"{name} is not made of finite floating-point numbers")
-        taken[name] = tensor.float().contiguous()
-    return taken
+CONVERTERS: Mapping[str, Convert] = {"mean-scale": convert_mean_scale, "cheng2020": convert_cheng2020}
 
 
 def converter(family: str) -> Convert:
     """The function that imports a family; raises UsageError for a family without one."""
-    from dlcodec.importing.cheng2020 import convert_cheng2020
-    from dlcodec.importing.mean_scale import convert_mean_scale
-
-    known: Mapping[str, Convert] = {"mean-scale": convert_mean_scale, "cheng2020": convert_cheng2020}
-    if family not in known:
-        raise UsageError(f"family {family!r} is none of those that can be imported: {', '.join(known)}")
-    return known[family]
+    if family not in CONVERTERS:
+        raise UsageError(f"family {family!r} is none of those that can be imported: {', '.join(CONVERTERS)}")
+    return CONVERTERS[family]

@@ -16,7 +16,7 @@ from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams
 from dlcodec.entropy.exact import LATENT_BITS
 from dlcodec.errors import WeightsError
-from dlcodec.importing.families import take_parameters, tensor_of
+from dlcodec.importing.conversion import take_parameters, tensor_of
 from dlcodec.training.export import (
     SCALES,
     Arrays,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from compressai.models import MeanScaleHyperprior
 from torch import Tensor
 
-from dlcodec.importing.families import Converted, Outcome, check_shape
+from dlcodec.importing.conversion import Converted, Outcome, check_shape
 from dlcodec.importing.hyperprior import convert_hyperprior, count_channels, load_original, rename
 
 

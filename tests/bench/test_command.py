@@ -116,7 +116,7 @@ def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
     assert report["batch"]["ratio"] == pytest.approx(2 * decode / report["batch"]["timing"]["seconds"])
 
 
-def test_whole_commands_take_the_model_that_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_commands_take_the_model_that_is_measured(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     families = []
 
     def run(arguments: Sequence[str | Path]) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def test_whole_commands_take_the_model_that_is_measured(monkeypatch: pytest.Monk
         return 1.0, 1.0
 
     monkeypatch.setattr(children, "_run", run)
-    measured("--model", "cheng2020", "--tau", "1", "--cold", "--repeats", "1")
+    measured("--model", str(tiny_folder / "cheng2020"), "--tau", "1", "--cold", "--repeats", "1")
     assert families == ["cheng2020"] * 4
 
 

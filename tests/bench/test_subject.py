@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcodec.bench.subject import choose_subject, fill, parse_size
+from dlcodec.checkpoint import find
 from dlcodec.errors import LimitError, UsageError
 
 
@@ -40,8 +41,9 @@ def test_an_image_keeps_its_size_and_the_model_gives_its_defaults(tiny: Path, tm
     from PIL import Image
 
     Image.new("RGB", (33, 21)).save(tmp_path / "a.png")
-    common = {"family": "mean-scale", "level": None, "steps": None, "device": "cpu", "precision": "auto"}
-    subject = choose_subject(tmp_path / "a.png", None, tau=0.0, **common)  # type: ignore[arg-type]
+    base = find("mean-scale")
+    common = {"level": None, "steps": None, "device": "cpu", "precision": "auto"}
+    subject = choose_subject(base, tmp_path / "a.png", None, tau=0.0, **common)  # type: ignore[arg-type]
     assert (subject.rgb.shape, subject.level, subject.steps) == ((21, 33, 3), 1.0, 10)
-    subject = choose_subject(None, None, tau=1.0, **common)  # type: ignore[arg-type]
+    subject = choose_subject(base, None, None, tau=1.0, **common)  # type: ignore[arg-type]
     assert (subject.rgb.shape, subject.steps) == ((512, 768, 3), 1)
