@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from dlcodec.codecs import codec_class
-from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.base import CodingStep, Integers
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
 from dlcodec.codecs.layers import MaskedConv
+from dlcodec.coding import run_steps
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS
 from dlcodec.entropy.tables import TableSet, table_from_probabilities, table_set
 
@@ -112,16 +113,6 @@ def tables_from(priors: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> TableS
     return table_set([(low, table_from_probabilities(p)) for low, p in priors])
 
 
-def drive(steps: CodingSteps, code: Callable[[CodingStep], Integers]) -> None:
-    """Run a codec's coding steps to their end, answering each with what ``code`` makes of it."""
-    try:
-        step = next(steps)
-        while True:
-            step = steps.send(code(step))
-    except StopIteration:
-        return
-
-
 def fit_tables(
     codec: HyperpriorCodec, priors: Sequence[tuple[int, npt.NDArray[np.float64]]], images: Iterable[Tensor], seed: int
 ) -> TableSet:
@@ -149,7 +140,7 @@ def fit_tables(
     for image in images:
         level = int(random.integers((codec.levels - 1) * LEVEL_STEPS + 1))
         x = image[None].float() / 255
-        drive(codec.coding_steps(image.shape[1], image.shape[2], level, codec.analyse(x, level)), code)
+        run_steps(codec.coding_steps(image.shape[1], image.shape[2], level, codec.analyse(x, level)), code)
     fitted: list[tuple[int, npt.NDArray[np.int32]]] = []
     for (low, prior), count in zip(priors, counts, strict=True):
         if len(fitted) >= hyper_tables:

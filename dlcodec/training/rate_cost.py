@@ -12,9 +12,10 @@ from torch import Tensor
 from dlcodec.codecs.base import CodingStep, Integers
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
+from dlcodec.coding import run_steps
 from dlcodec.entropy.exact import LATENT_BITS, LEVEL_STEPS
 from dlcodec.entropy.length import CodeLength
-from dlcodec.training.export import SCALES, drive
+from dlcodec.training.export import SCALES
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +58,5 @@ def rate_cost(codec: HyperpriorCodec, network: HyperpriorNetwork, x: Tensor, lev
             integer += _gaussian_bits(step.symbols.astype(np.float64), SCALES[step.index - codec.hyper_tables])
         return step.symbols
 
-    drive(codec.coding_steps(x.shape[2], x.shape[3], level * LEVEL_STEPS, latents), code)
+    run_steps(codec.coding_steps(x.shape[2], x.shape[3], level * LEVEL_STEPS, latents), code)
     return RateCost(floating, integer, length.bits)

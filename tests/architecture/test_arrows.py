@@ -63,7 +63,7 @@ ARROWS = {
         *("fusion", "image", "limits", "loading", "models", "picture", "pipeline", "samples"),
     },
     "training": {
-        *("checkpoint", "codecs", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
+        *("checkpoint", "codecs", "coding", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
         "training",
     },
     "importing": {
