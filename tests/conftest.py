@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,13 @@ from tests.tiny import CHANNELS, write_checkpoint, write_fusion
 
 ROOT = Path(__file__).resolve().parent.parent
 RGB = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def _a_run_can_be_terminated() -> Iterator[None]:
+    """The command line, called in this process, takes SIGTERM for itself."""
+    yield
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
