@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 _SHIFT = 4
 _WINDOW = 8
+_STRIDE, _PERIODS = 16, 4
+_BLOCK = _STRIDE * _PERIODS
 _VISIBLE = 1 / 255
 
 
@@ -28,21 +30,39 @@ def load_lpips(weights: Path) -> nn.Module:
     return network
 
 
+def _fine(picture: Tensor) -> Tensor:
+    """What a 3 x 3 mean takes away."""
+    return picture - F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
 def grain(picture: Tensor) -> Tensor:
-    """ln of the mean square around each place, of what a 3 x 3 mean takes away; (B, 3, H, W) to (B, H/4 - 1, W/4 - 1).
+    """ln of the mean square of fine detail around each place; (B, 3, H, W) to (B, H/4 - 1, W/4 - 1).
 
     A square below one step of 8 bits counts as one: nobody sees it.
     """
-    fine = picture - F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return (F.avg_pool2d(fine.square().mean(1, keepdim=True), _WINDOW, _WINDOW // 2) + _VISIBLE**2).log()[:, 0]
+    return (F.avg_pool2d(_fine(picture).square().mean(1, keepdim=True), _WINDOW, _WINDOW // 2) + _VISIBLE**2).log()[
+        :, 0
+    ]
+
+
+def weave(picture: Tensor) -> Tensor:
+    """ln of the mean square of the fine detail that repeats every 16 pixels, the stride of the latent, over 4 periods.
+
+    (B, 3, H, W) to (B, H/64, W/64), whole blocks alone. Averaging 16 periods leaves a 16th of the square of detail that
+    does not repeat, and all of a pattern that does.
+    """
+    rows, columns = (side // _BLOCK for side in picture.shape[2:])
+    fine = _fine(picture)[:, :, : rows * _BLOCK, : columns * _BLOCK]
+    cells = fine.reshape(-1, 3, rows, _PERIODS, _STRIDE, columns, _PERIODS, _STRIDE)
+    energy = cells.mean((3, 6)).square().mean((1, 3, 5))
+    return (energy + (_VISIBLE / _PERIODS) ** 2).log()
 
 
 class PictureLoss(nn.Module):
     """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat) + smoothness * excess``, a mean over the batch.
 
-    ``excess`` is how far the grain of ``x_hat`` exceeds that of ``x``: detail may be invented where there was some, but
-    no pattern on what was smooth, which AlexNet, with its stride of 4, hardly minds.
-
+    ``excess`` is how far grain and weave of ``x_hat`` exceed those of ``x``: detail may be invented where there was
+    some, but none on what was smooth, and no regular pattern, which AlexNet hardly minds.
     The logarithm makes a decibel cost the same at every rate. A base codec oriented towards distortion is pulled
     towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are
     shifted together by up to 3 pixels before LPIPS sees them, else the decoder could hide a pattern from its stride
@@ -65,5 +85,6 @@ class PictureLoss(nn.Module):
             lpips = self.metric(b, a).flatten()
         loss = self.perception * lpips + self.distortion * log_mse
         if self.smoothness:
-            loss = loss + self.smoothness * (grain(x_hat) - grain(x)).relu().mean((1, 2))
+            excess = [(f(x_hat) - f(x)).relu().mean((1, 2)) for f in (grain, weave)]
+            loss = loss + self.smoothness * sum(excess)
         return (loss if weight is None else weight * loss).mean(), lpips.mean(), log_mse.mean()
