@@ -24,6 +24,8 @@ from dlcodec.targets import Target, search_level
 
 SHARE = 0.99
 """A file is as large as its target allows when it has this share of it."""
+PSNR_ABOVE = 0.02
+"""A picture is as good as its target asks when it is no more than this better, in dB."""
 _WORD = 4
 """Files grow by whole words: the most that a small one may stay below its target, less a byte."""
 _NEAR = 0.02
@@ -124,7 +126,7 @@ def encode_to_target(
     """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
 
     A size lies within 1 % below its target, or one 32-bit word, wherever neighbouring levels, 1/256 apart, are that
-    close; a PSNR is reached by the lowest level that does. Where the target lies outside the model's range for this
+    close; a PSNR at most 0.02 dB above, likewise. Where the target lies outside the model's range for this
     picture, the nearest end of the range is taken and ``warning`` says so; with ``strict`` that raises UsageError,
     since the target is an argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
     The same picture and target give the same bytes. ``base`` are the weights, if not those that are installed; of one
@@ -141,7 +143,9 @@ def encode_to_target(
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)
-        below, above = search_level(search.psnr, target.value, target.value, last, _PSNR_SLOPE / LEVEL_STEPS)
+        below, above = search_level(
+            search.psnr, target.value, target.value + PSNR_ABOVE, last, _PSNR_SLOPE / LEVEL_STEPS
+        )
         level = last if above is None else above
     else:
         goal = max(_WORD, target.value * (1 if target.unit == "bytes" else width * height / 8))

@@ -14,7 +14,7 @@ from dlcodec.errors import UsageError
 from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, encode_image
-from dlcodec.targeting import Encoded, encode_to_target
+from dlcodec.targeting import PSNR_ABOVE, Encoded, encode_to_target
 from dlcodec.targets import Target
 from tests.conftest import RGB
 
@@ -81,7 +81,7 @@ def measured(rgb: RGB, data: bytes) -> float:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
-def test_a_psnr_is_reached_by_the_lowest_level_that_does(photo: RGB, share: float) -> None:
+def test_a_psnr_is_reached_and_hardly_passed(photo: RGB, share: float) -> None:
     """With the shipped weights: the pictures of random ones do not grow better with the level."""
     crop = photo[100:200, 200:320]
     worst, best = (measured(crop, encode_image(crop, level)) for level in (0, 7))
@@ -89,8 +89,9 @@ def test_a_psnr_is_reached_by_the_lowest_level_that_does(photo: RGB, share: floa
     encoded = encode_to_target(crop, Target("dB", goal))
     assert encoded.warning is None
     assert encoded.data == encode_image(crop, encoded.level)
-    assert measured(crop, encoded.data) >= goal
-    assert measured(crop, encode_image(crop, encoded.level - 1 / 256)) < goal
+    found = measured(crop, encoded.data)
+    assert goal <= found
+    assert found <= goal + PSNR_ABOVE or measured(crop, encode_image(crop, encoded.level - 1 / 256)) < goal
 
 
 @pytest.mark.parametrize(
