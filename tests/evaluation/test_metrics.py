@@ -62,9 +62,13 @@ def _alexnet_lpips(state: dict[str, Tensor], a: Tensor, b: Tensor) -> float:
     return total
 
 
-def test_lpips_loads_local_weights_and_computes_the_papers_formula(tmp_path: Path, photo: RGB) -> None:
-    import lpips
+def import_lpips() -> Any:
+    """lpips, or a skip: it needs torchvision, which does not import beside a CPU-only build of torch."""
+    return pytest.importorskip("lpips", exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
 
+
+def test_lpips_loads_local_weights_and_computes_the_papers_formula(tmp_path: Path, photo: RGB) -> None:
+    lpips = import_lpips()
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,6 +103,7 @@ def test_lpips_without_weights_or_network_says_so(tmp_path: Path, monkeypatch: p
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network")
 
+    import_lpips()
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(WeightsError, match=r"lpips_v0.1_squeeze.safetensors"):
@@ -106,6 +111,7 @@ def test_lpips_without_weights_or_network_says_so(tmp_path: Path, monkeypatch: p
 
 
 def test_damaged_lpips_weights_are_refused(tmp_path: Path) -> None:
+    import_lpips()
     (tmp_path / "lpips_v0.1_alex.safetensors").write_bytes(b"garbage")
     with pytest.raises(WeightsError, match="does not hold"):
         load_lpips("alex", tmp_path)
