@@ -29,7 +29,7 @@ from dlcodec.training.fusion_stages import (
     train_fusion,
 )
 from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
-from dlcodec.training.perceptual import load_lpips
+from dlcodec.training.perceptual import grain, load_lpips, weave
 
 app = typer.Typer(add_completion=False)
 Output = Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")]
@@ -166,7 +166,10 @@ def validate_fusion(
     ] = "",
     most: Annotated[int, typer.Option(help="Use at most this many images.")] = 24,
 ) -> None:
-    """PSNR and LPIPS of the floating-point networks: stage 2's upper bound, or stage 3 in one step of its sampler."""
+    """How far the floating-point networks come: stage 2's upper bound, or stage 3 in one step of its sampler.
+
+    Prints PSNR, LPIPS, and how far grain and weave exceed those of the original.
+    """
     cpu = torch.device("cpu")
     frozen = FrozenBase(_base(base).path, cpu, bf16=False, compile_=False)
     metric = load_lpips(lpips)
@@ -184,9 +187,13 @@ def validate_fusion(
         for x in pictures:
             x_hat = decode(x).clamp(0, 1)
             psnr = -10 * (x - x_hat).square().mean().log10()
-            rows.append([psnr.item(), metric(x * 2 - 1, x_hat * 2 - 1).item()])
-        psnr, distance = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-        print(f"{name:<18} PSNR {psnr:7.3f}   LPIPS {distance:.4f}", flush=True)
+            excess = [(f(x_hat) - f(x)).relu().mean().item() for f in (grain, weave)]
+            rows.append([psnr.item(), metric(x * 2 - 1, x_hat * 2 - 1).item(), *excess])
+        means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+        print(
+            f"{name:<18} PSNR {means[0]:7.3f}   LPIPS {means[1]:.4f}   grain {means[2]:.3f}   weave {means[3]:.3f}",
+            flush=True,
+        )
 
     if not is_fusion:
         encoder = load_auxiliary(run, frozen)
