@@ -184,7 +184,7 @@ def test_64_sections_are_allowed() -> None:
 
 def test_a_hundred_header_bombs_are_over_the_limit() -> None:
     random_ = random.Random(3)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for number in range(100):
         large = 2**32 - 1 if number == 0 else random_.randrange(2**16, 2**32)
         sides = [large, random_.choice((1, 8, 2**32 - 1))]
@@ -192,7 +192,7 @@ def test_a_hundred_header_bombs_are_over_the_limit() -> None:
         encoded = b"".join(varint(side) for side in sides)
         with pytest.raises(LimitError):
             unpack(with_sides(encoded), DEFAULT_LIMITS)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 def _mutate(data: bytes, random_: random.Random) -> bytes:
@@ -214,12 +214,12 @@ def _run_mutants(count: int, seed: int, watch: Callable[[float], None]) -> tuple
     random_, refused = random.Random(seed), 0
     for _ in range(count):
         mutant = _mutate(GOOD, random_)
-        begun = time.perf_counter()
+        begun = time.process_time()
         try:
             unpack(mutant, DEFAULT_LIMITS)
         except DlcodecError:
             refused += 1
-        watch(time.perf_counter() - begun)
+        watch(time.process_time() - begun)
     return refused, count - refused
 
 
