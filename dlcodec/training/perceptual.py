@@ -40,9 +40,8 @@ def grain(picture: Tensor) -> Tensor:
 
     A square below one step of 8 bits counts as one: nobody sees it.
     """
-    return (F.avg_pool2d(_fine(picture).square().mean(1, keepdim=True), _WINDOW, _WINDOW // 2) + _VISIBLE**2).log()[
-        :, 0
-    ]
+    energy = F.avg_pool2d(_fine(picture).square().mean(1), _WINDOW, _WINDOW // 2)
+    return (energy + _VISIBLE**2).log()
 
 
 def weave(picture: Tensor) -> Tensor:
