@@ -29,7 +29,7 @@ def bench(
     ] = None,
     tau: Annotated[float, typer.Option(metavar="TAU", help="0 (realism) to 1 (fidelity).")] = 0.0,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
+        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
     precision: Annotated[PrecisionName, typer.Option(help="As for decode.")] = PrecisionName.auto,
     device: Device = DeviceName.auto,

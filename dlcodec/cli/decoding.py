@@ -170,7 +170,7 @@ def decode(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="10")
+        int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
     model: Model = None,
