@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
-from dlcodec import __version__
 from dlcodec.bench.clock import finish_device
+from dlcodec.machine import device_name, find_versions
 
 _PACKAGES = ("torch", "numpy", "pillow", "constriction", "compressai", "pillow-jxl-plugin")
 _SIDE = {"cpu": 1024, "cuda": 8192}
@@ -35,25 +32,6 @@ class Machine:
     rates: Mapping[str, float]
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    found = {"dlcodec": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def measure_rate(dtype: torch.dtype, device: torch.device, side: int) -> float:
     """Operations a second of a product of two matrices of ``side`` rows and columns: the best of some tries."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -69,14 +47,13 @@ def measure_rate(dtype: torch.dtype, device: torch.device, side: int) -> float:
 
 def describe_machine(device: torch.device) -> Machine:
     """The machine as it is now; its rates are measured."""
-    cuda = device.type == "cuda"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
         device=device.type,
-        name=torch.cuda.get_device_name(device) if cuda else _processor(),
+        name=device_name(device),
         cores=cores,
         threads=torch.get_num_threads(),
-        versions=_versions(),
+        versions=find_versions(_PACKAGES),
         rates={name: measure_rate(dtype, device, _SIDE[device.type]) for name, dtype in _TYPES.items()},
     )
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 import torch
 
-from dlcodec import __version__, checkpoint
+from dlcodec import checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import DlcodecError, InputError, UsageError
@@ -25,6 +23,7 @@ from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
 from dlcodec.fusion.fuse import choose_dtype
 from dlcodec.loading import Device, choose_device
+from dlcodec.machine import device_name, find_versions
 from dlcodec.selection import base_to_encode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".gif", ".jp2")
@@ -89,16 +88,6 @@ def lay_points(
         ]
     points += [Point(peer.name, float(quality)) for peer in peers for quality in peer.qualities]
     return tuple(dict.fromkeys(points))
-
-
-def _versions() -> dict[str, str]:
-    found = {"dlcodec": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _weights_digests(metrics: Iterable[str], folder: Path | None) -> dict[str, str]:
@@ -176,10 +165,10 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         fusion=fusion.digest if fusion else None,
         metrics=(*measures, *fids),
         device=device,
-        device_name=torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        device_name=device_name(where),
         threads=torch.get_num_threads(),
         precision=str(choose_dtype("auto", where)).removeprefix("torch."),
-        versions=_versions(),
+        versions=find_versions(_PACKAGES),
         metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
         default_steps=int(fusion.config["steps"]) if fusion else None,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -17,10 +16,11 @@ from typing import Any
 import torch
 from pytorch_optimizer import SOAP
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from dlcodec.errors import UsageError
+from dlcodec.files import make_folder, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class MovingAverage:
 
 def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file so that a crash leaves the old one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary, metadata)
-    os.replace(temporary, path)
+    make_folder(path.parent)
+    write_atomically(
+        path, save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, metadata)
+    )
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Tensor], str]:

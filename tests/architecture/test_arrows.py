@@ -33,6 +33,7 @@ ARROWS = {
     "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
     "samples": set(),
     "tiles": set(),
+    "machine": set(),
     "memory": {"errors", "limits"},
     "fusion": {"fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
@@ -60,11 +61,11 @@ ARROWS = {
     "models": {"checkpoint", "errors"},
     "bench": {
         *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),
-        *("fusion", "image", "limits", "loading", "models", "picture", "pipeline", "samples"),
+        *("fusion", "image", "limits", "loading", "machine", "models", "picture", "pipeline", "samples"),
     },
     "training": {
-        *("checkpoint", "codecs", "coding", "entropy", "errors", "families", "fusion", "image", "limits", "selection"),
-        "training",
+        *("checkpoint", "codecs", "coding", "entropy", "errors", "families", "files", "fusion", "image", "limits"),
+        *("selection", "training"),
     },
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),
@@ -72,7 +73,7 @@ ARROWS = {
     },
     "evaluation": {
         *("arguments", "checkpoint", "console", "container", "errors", "evaluation", "files", "fusion", "image"),
-        *("limits", "loading", "pipeline", "selection", "sheet", "windows"),
+        *("limits", "loading", "machine", "pipeline", "selection", "sheet", "windows"),
     },
     "explore": {
         "arguments",
