@@ -17,6 +17,7 @@ from dlcodec.cli.describing import info
 from dlcodec.cli.encoding import encode
 from dlcodec.cli.models import models
 from dlcodec.cli.showing import demo, evaluate, explore
+from dlcodec.cli.starting import wait_briefly
 from dlcodec.cli.training import train
 from dlcodec.console import Volume, complain, volume
 from dlcodec.errors import DlcodecError, UsageError
@@ -79,6 +80,7 @@ def _fault_of_arguments(error: Exception) -> str | None:
 def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]
+    wait_briefly()
     try:
         signal.signal(signal.SIGTERM, _terminate)
         sys.exit(app(standalone_mode=False) or 0)
