@@ -111,7 +111,7 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
         return rate_distortion_loss(outcome, lambdas[level]), shown
 
     bottleneck = model.entropy_bottleneck
-    side = SideLoss(bottleneck.quantiles, bottleneck.loss, 1e-3)
+    side = SideLoss([bottleneck.quantiles], bottleneck.loss, 1e-3)
     record = {
         **{field: getattr(recipe, field) for field in recipe.__slots__ if field != "optimisation"},
         **asdict(recipe.optimisation),

@@ -21,9 +21,9 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
+from dlcodec.training.fusion_network import TrainableFusion
 from dlcodec.training.fusion_stages import (
     FusionRecipe,
-    TrainableFusion,
     load_auxiliary,
     train_auxiliary,
     train_fusion,
@@ -93,7 +93,7 @@ def auxiliary(
     optimisation = _optimisation(learning_rate, 20, steps, minutes)
     names = tuple(map(str, data))
     recipe = FusionRecipe(
-        names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 1.0, "nothing", optimisation
+        names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 0.0, 1.0, "nothing", optimisation
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     train_auxiliary(recipe, frozen, lpips, output, where, save_every)
@@ -114,6 +114,7 @@ def fusion(
     learning_rate: Rate = 1e-3,
     distortion: Distortion = 0.02,
     smoothness: Annotated[float, typer.Option(help="Weight of grain that the original has not.")] = 0.0,
+    adversarial: Annotated[float, typer.Option(help="Weight of a patch discriminator that is trained along.")] = 0.0,
     latent: Annotated[float, typer.Option(help="Weight of the distance to the auxiliary latent.")] = 0.1,
     rising: Annotated[
         float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")
@@ -143,6 +144,7 @@ def fusion(
         1.0,
         distortion,
         smoothness,
+        adversarial,
         latent,
         rising,
         noised.value,

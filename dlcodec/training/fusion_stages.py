@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.errors import WeightsError
-from dlcodec.fusion.adapters import SynthesisAdapters
-from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
+from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.discriminator import PatchDiscriminator, relativistic_loss
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.loop import Optimisation, load_prefixed, optimise, steps_done
+from dlcodec.training.fusion_network import TrainableFusion, load_start
+from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
 from dlcodec.training.perceptual import PictureLoss, load_lpips
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
-_DEVIATION_FLOOR = 0.1
-_STATISTICS_BATCHES = 24
+_DISCRIMINATOR_RATE = 2e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class FusionRecipe:
     """Everything that decides the outcome of stages 2 and 3; it is written into their checkpoints.
 
     ``perception``, ``distortion`` and ``smoothness`` weigh LPIPS, ln MSE and grain that the original has not;
+    ``adversarial`` weighs what a discriminator says that is trained against the network (discriminator.py), 0 for none;
     ``latent`` weighs the distance to the auxiliary latent (lambda of the paper's eq. 2). A crop at the last level
     weighs ``rising`` times one at the first, in even ratios between, so that the small distances of high rates are not
     drowned. ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary one, or nothing
@@ -49,6 +47,7 @@ class FusionRecipe:
     perception: float
     distortion: float
     smoothness: float
+    adversarial: float
     latent: float
     rising: float
     noised: Noised
@@ -111,59 +110,6 @@ def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
     return encoder.requires_grad_(False).eval()
 
 
-class TrainableFusion(nn.Module):
-    """The denoiser, the standardisation of its latents and the synthesis' adapters; as it is exported.
-
-    ``synthesis`` are the shapes of the weights to adapt, ``rank`` that of their change, 0 for none; ``levels`` the
-    number of the base's rate levels.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, params: DenoiserParams, synthesis: Mapping[str, torch.Size], rank: int, levels: int) -> None:
-        super().__init__()
-        self.denoiser = Denoiser(params)
-        self.adapters = SynthesisAdapters(synthesis if rank else {}, rank, levels)
-        self.register_buffer("mean", torch.zeros(params.M))
-        self.register_buffer("deviation", torch.ones(params.M))
-
-    def standardise(self, y: Tensor) -> Tensor:
-        """A raw latent (B, M, h, w) per channel to mean 0 and deviation 1 (or less: the deviation has a floor)."""
-        return (y - self.mean[:, None, None]) / self.deviation[:, None, None]
-
-    def restore(self, y: Tensor) -> Tensor:
-        """The inverse of ``standardise``."""
-        return y * self.deviation[:, None, None] + self.mean[:, None, None]
-
-    def forward(self, y_t: Tensor, y_hat: Tensor, time: Tensor, level: Tensor) -> Tensor:
-        """Both branches at once; arguments as in Denoiser."""
-        out: Tensor = self.denoiser(y_t, y_hat, self.denoiser.condition(y_hat, level), time, level)
-        return out
-
-    @torch.no_grad()
-    def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:
-        """Measure mean and deviation of decoded latents at random levels; near-constant channels get a floor."""
-        total = square = torch.zeros_like(self.mean)
-        for _ in range(_STATISTICS_BATCHES):
-            x = next(images)
-            y_hat = base.decode(base.analyse(x), torch.rand(len(x), device=x.device) * (base.levels - 1))
-            total, square = total + y_hat.mean((0, 2, 3)), square + y_hat.square().mean((0, 2, 3))
-        mean = total / _STATISTICS_BATCHES
-        deviation = (square / _STATISTICS_BATCHES - mean.square()).clamp_min(0).sqrt()
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation.clamp_min(_DEVIATION_FLOOR * deviation.median()))
-
-
-def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights of a training checkpoint's moving average, or of an exported one; and the digest of their base."""
-    with safe_open(path, "pt") as handle:
-        metadata = handle.metadata()
-    if "config" in metadata:
-        return {name: t.float() for name, t in load_file(path).items()}, json.loads(metadata["config"])["base"]
-    return load_prefixed(path, "ema."), json.loads(metadata["recipe"])["base"]
-
-
 def train_fusion(
     recipe: FusionRecipe,
     base: FrozenBase,
@@ -179,13 +125,17 @@ def train_fusion(
 ) -> None:
     """Stage 3 (eq. 2): ``min lambda ||y_bar - D||^2 + L(x, g_s(D))`` at random times and real-valued levels.
 
+    A discriminator, where the recipe wants one, takes a step after each of the network's, on the same pictures.
     ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
     """
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, base, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
     fusion = TrainableFusion(params, base.synthesis_shapes, rank, base.levels).to(device).train()
-    convert_conv2d_weight_memory_format(fusion, torch.channels_last)
+    discriminator = PatchDiscriminator(params.M).to(device).train() if recipe.adversarial else None
+    pair: list[Tensor] = []  # original, decoded picture and latent, for the discriminator
+    for network in filter(None, (fusion, discriminator)):
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
     if not output.exists():
         fusion.fit(base, images)
     if start is not None and not output.exists():
@@ -225,11 +175,23 @@ def train_fusion(
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
             clean = fusion(y_t, y_hat, time, share).float()
             weight = recipe.rising ** (share - 0.5)
-            picture, lpips, log_mse = picture_loss(
-                x, base.synthesise(fusion.restore(clean), fusion.adapters(share)), weight
-            )
+            x_hat = base.synthesise(fusion.restore(clean), fusion.adapters(share))
+            loss, lpips, log_mse = picture_loss(x, x_hat, weight)
+            shown = {"lpips": lpips, "dB": -4.3429 * log_mse}
+            if discriminator is not None:
+                shown["deceit"] = (weight * relativistic_loss(discriminator, x_hat, x, y_hat)).mean()
+                loss = loss + recipe.adversarial * shown["deceit"]
+                pair[:] = x, x_hat.detach(), y_hat
         latent = (y_bar - clean).square().mean()
-        return picture + recipe.latent * latent, {"lpips": lpips, "dB": -4.3429 * log_mse, "latent": latent}
+        return loss + recipe.latent * latent, {**shown, "latent": latent}
 
+    def criticise() -> Tensor:
+        assert discriminator is not None
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
+            return relativistic_loss(discriminator, *pair).mean()
+
+    side = None
+    if discriminator is not None:
+        side = SideLoss(list(discriminator.parameters()), criticise, _DISCRIMINATOR_RATE, discriminator)
     record = recipe.record(base, params=asdict(params), rank=rank, schedule={"kind": "cosine", **asdict(schedule)})
-    optimise(fusion, compute_loss, recipe.optimisation, output, record, device, save_every)
+    optimise(fusion, compute_loss, recipe.optimisation, output, record, device, save_every, side)

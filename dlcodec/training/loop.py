@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,11 +154,15 @@ def steps_done(output: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SideLoss:
-    """One more loss, with a parameter and an Adam of its own; it has no part in the main loss."""
+    """One more loss, with parameters and an Adam of its own, computed after the main loss, which does not train them.
 
-    parameter: nn.Parameter
+    ``module`` has them where the main module has not; it is then saved beside it.
+    """
+
+    parameters: Sequence[nn.Parameter]
     compute: Callable[[], Tensor]
     learning_rate: float
+    module: nn.Module | None = None
 
 
 def optimise(
@@ -173,23 +177,28 @@ def optimise(
 ) -> None:
     """Train ``module``; save it (``model.``), its moving average (``ema.``) and the optimizers to ``output``, float32.
 
+    A module of ``side`` is saved too (``side.``).
     Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
     Raises UsageError when ``output`` was begun beside another base codec than the recipe names.
     """
-    weights = [p for p in module.parameters() if p.requires_grad and not (side and p is side.parameter)]
+    aside = {id(p) for p in side.parameters} if side else set()
+    weights = [p for p in module.parameters() if p.requires_grad and id(p) not in aside]
     optimizer = SOAP(
         weights, lr=how.learning_rate, betas=(0.95, 0.95), precondition_frequency=10, max_precondition_dim=520
     )
     optimizers: dict[str, torch.optim.Optimizer] = {"soap": optimizer}
     if side:
-        optimizers["adam"] = torch.optim.Adam([side.parameter], lr=side.learning_rate)
+        optimizers["adam"] = torch.optim.Adam(side.parameters, lr=side.learning_rate)
     average = MovingAverage(module, how.ema)
+    saved = {"model.": module, "ema.": average.module}
+    if side and side.module is not None:
+        saved["side."] = side.module
     step, before = 0, 0.0
     if output.exists():
         if (was := read_recipe(output).get("base")) != recipe.get("base"):
             raise UsageError(f"{output} was begun beside another base, {was}")
-        module.load_state_dict(load_prefixed(output, "model."))
-        average.module.load_state_dict(load_prefixed(output, "ema."))
+        for prefix, part in saved.items():
+            part.load_state_dict(load_prefixed(output, prefix))
         with safe_open(output, "pt") as handle:
             metadata = handle.metadata()
         for name, one in optimizers.items():
@@ -200,8 +209,7 @@ def optimise(
     begun = last_save = time.monotonic()
 
     def save() -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
-        tensors.update({f"ema.{name}": tensor for name, tensor in average.module.state_dict().items()})
+        tensors = {prefix + name: t for prefix, part in saved.items() for name, t in part.state_dict().items()}
         state = {"step": step, "seconds": before + time.monotonic() - begun, "device": str(device)}
         texts = {"state": json.dumps(state), "recipe": json.dumps(recipe)}
         for name, one in optimizers.items():
@@ -221,6 +229,7 @@ def optimise(
         if torch.isfinite(norm):
             optimizer.step()
         if side:
+            optimizers["adam"].zero_grad(set_to_none=True)
             torch.autograd.backward(side.compute())
             optimizers["adam"].step()
         average.update(module, step)

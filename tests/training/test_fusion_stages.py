@@ -35,7 +35,8 @@ from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.fusion_stages import FusionRecipe, TrainableFusion, load_auxiliary, train_auxiliary, train_fusion
+from dlcodec.training.fusion_network import TrainableFusion
+from dlcodec.training.fusion_stages import FusionRecipe, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation, load_prefixed
 from dlcodec.training.perceptual import PictureLoss, load_lpips, weave
 from tests.tiny import PARAMS
@@ -47,7 +48,7 @@ SCHEDULE = CosineSchedule(0.008, 1e-4)
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
     how = Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None))
-    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.05, 0.1, 1.0, "decoded", how)
+    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.05, 0.0, 0.1, 1.0, "decoded", how)
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,17 @@ def test_every_choice_of_noise_trains_and_resumes(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert (tensors["ema.deviation"] > 0).all()
     assert tensors["ema.denoiser.stem.weight"].any() == (noised != "nothing")
+
+
+def test_a_discriminator_trains_along_and_resumes(base: FrozenBase, tar: Path, metric: Path, tmp_path: Path) -> None:
+    run, before = tmp_path / "fusion.safetensors", dict[str, Tensor]()
+    for steps in (2, 3):
+        plan = replace(recipe(tar, steps), latent=0.0, adversarial=0.1)
+        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+        after = load_prefixed(run, "side.")
+        name = "picture.0.parametrizations.weight.original"
+        assert steps == 2 or 0 < (after[name] - before[name]).abs().max() < 1e-3  # one step of Adam further
+        before = after
 
 
 def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
