@@ -33,11 +33,11 @@ def mutant(data: bytes, random: np.random.Generator) -> bytes:
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
 def test_a_mutant_gives_the_picture_or_our_error_in_bounded_time_and_memory(
-    start: Start, tiny_file: bytes, tmp_path: Path, tau: float, count: int
+    start: Start, family_file: bytes, tmp_path: Path, tau: float, count: int
 ) -> None:
     random = np.random.default_rng(int(10 * tau))
-    files = [mutant(tiny_file, random) for _ in range(count)]
-    spent, said = spent_on(start, files, tau, decode_image(tiny_file, tau), tmp_path / "errors")
+    files = [mutant(family_file, random) for _ in range(count)]
+    spent, said = spent_on(start, files, tau, decode_image(family_file, tau), tmp_path / "errors")
     codes = [each.code for each in spent]
     assert (len(codes), said) == (count, "")
     assert set(codes) <= {0, 4, 5, 6, 7, 9}

@@ -47,42 +47,42 @@ def foreign_payloads(good: bytes, seed: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("count", [24, pytest.param(2000, marks=pytest.mark.slow)])
 def test_foreign_payloads_neither_crash_nor_hang_a_child(
-    start: Start, tiny_file: bytes, tmp_path: Path, count: int
+    start: Start, family_file: bytes, tmp_path: Path, count: int
 ) -> None:
-    payloads = islice(foreign_payloads(payload_of(tiny_file), 7), count)
-    files = [with_payload(tiny_file, payload) for payload in payloads]
-    spent, said = spent_on(start, files, 1.0, decode_image(tiny_file, 1), tmp_path / "errors")
+    payloads = islice(foreign_payloads(payload_of(family_file), 7), count)
+    files = [with_payload(family_file, payload) for payload in payloads]
+    spent, said = spent_on(start, files, 1.0, decode_image(family_file, 1), tmp_path / "errors")
     assert ({each.code for each in spent}, said) == ({9}, "")
     assert len(spent) == count
 
 
-def test_300_flipped_bits_make_no_picture(tiny_file: bytes) -> None:
-    payload = payload_of(tiny_file)
+def test_300_flipped_bits_make_no_picture(family_file: bytes) -> None:
+    payload = payload_of(family_file)
     random = np.random.default_rng(2)
     for bit in random.choice(8 * len(payload), 300, replace=False).tolist():
         with pytest.raises((CorruptFileError, LatentMismatchError)):
-            decode_image(with_payload(tiny_file, flipped(payload, bit)), 0.5)
+            decode_image(with_payload(family_file, flipped(payload, bit)), 0.5)
 
 
-def test_bits_at_the_end_that_change_no_symbol_are_refused_too(tiny_file: bytes) -> None:
+def test_bits_at_the_end_that_change_no_symbol_are_refused_too(family_file: bytes) -> None:
     """A range coder leaves some of its last bits open; such flips once decoded to the right picture, unnoticed."""
-    payload = payload_of(tiny_file)
+    payload = payload_of(family_file)
     for bit in range(8 * (len(payload) - 8), 8 * len(payload)):
         with pytest.raises(LatentMismatchError):
-            decode_image(with_payload(tiny_file, flipped(payload, bit)), 1)
+            decode_image(with_payload(family_file, flipped(payload, bit)), 1)
 
 
 @pytest.mark.parametrize("more", [bytes(4), bytes(8), b"\x01\x00\x00\x00"])
-def test_words_after_the_end_are_refused(tiny_file: bytes, more: bytes) -> None:
+def test_words_after_the_end_are_refused(family_file: bytes, more: bytes) -> None:
     """One word more was once let through: the coder cannot tell how much of its last words it used."""
     with pytest.raises(LatentMismatchError):
-        decode_image(with_payload(tiny_file, payload_of(tiny_file) + more), 1)
+        decode_image(with_payload(family_file, payload_of(family_file) + more), 1)
 
 
-def test_a_short_payload_of_a_large_picture_is_refused_at_once(tiny_file: bytes) -> None:
+def test_a_short_payload_of_a_large_picture_is_refused_at_once(family_file: bytes) -> None:
     """Missing words read as zeros, so that a file of 60 bytes once cost the time of 134 million pixels."""
     end = 28  # the sides of the tiny file take a byte each
-    data = seal(tiny_file[:26] + varint(16384) + varint(8192) + tiny_file[end:-4])
+    data = seal(family_file[:26] + varint(16384) + varint(8192) + family_file[end:-4])
     assert container.unpack(data, DEFAULT_LIMITS).header.width == 16384
     begun = time.process_time()
     with pytest.raises(LatentMismatchError):
