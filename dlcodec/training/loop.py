@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from dlcodec.console import Volume, on_terminal, volume
 from dlcodec.errors import UsageError
 from dlcodec.files import make_folder, write_atomically
 
@@ -109,17 +110,18 @@ def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
 
 
 class ProgressLine:
-    """Says where a run stands on stderr: a rewritten line on a terminal, a plain line now and then elsewhere."""
+    """Says where a run stands on stderr, unless quiet: a rewritten line on a terminal, a plain one now and then."""
 
     def __init__(self, every: float = 30.0) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._quiet = sys.stderr is None or volume.get() == Volume.quiet
+        self._terminal = on_terminal()
         self._every = 1.0 if self._terminal else every
         self._last = -math.inf
 
     def show(self, text: str) -> None:
         """Show ``text`` unless the last line is too recent."""
         now = time.monotonic()
-        if now - self._last >= self._every:
+        if now - self._last >= self._every and not self._quiet:
             self._last = now
             print(("\r\x1b[K" if self._terminal else "") + text, file=sys.stderr, end="" if self._terminal else "\n")
             sys.stderr.flush()

@@ -64,8 +64,8 @@ ARROWS = {
         *("fusion", "image", "limits", "loading", "machine", "models", "picture", "pipeline", "samples"),
     },
     "training": {
-        *("checkpoint", "codecs", "coding", "entropy", "errors", "families", "files", "fusion", "image", "limits"),
-        *("selection", "training"),
+        *("checkpoint", "codecs", "coding", "console", "entropy", "errors", "families", "files", "fusion", "image"),
+        *("limits", "selection", "training"),
     },
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),

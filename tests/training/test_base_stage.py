@@ -20,9 +20,10 @@ except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
+from dlcodec.console import Volume, volume
 from dlcodec.errors import InputError
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import Budget, Optimisation, learning_rate
+from dlcodec.training.loop import Budget, Optimisation, ProgressLine, learning_rate
 
 
 def recipe(tar: Path, steps: int, family: str = "mean-scale") -> BaseRecipe:
@@ -136,6 +137,20 @@ def test_an_exported_run_encodes_and_decodes(
     assert cost.exit_code == 0, cost.output
     for line in cost.output.splitlines()[1:]:
         assert abs(float(line.split()[2])) < 5  # percent: bits of the integer path against the float path
+
+
+@pytest.mark.parametrize(("told", "lines"), [(Volume.normal, ["step 1"]), (Volume.quiet, [])])
+def test_progress_is_told_now_and_then_and_not_to_the_quiet(
+    capsys: pytest.CaptureFixture[str], told: Volume, lines: list[str]
+) -> None:
+    token = volume.set(told)
+    try:
+        line = ProgressLine()
+        line.show("step 1")
+        line.show("step 2")
+    finally:
+        volume.reset(token)
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_end() -> None:
