@@ -74,20 +74,20 @@ def _split(first: float, later: float, rest: float, steps: int) -> tuple[float, 
 
 
 def _split_fusion(
-    timings: Mapping[str, Timing], flops: Mapping[str, int], steps: int
+    timings: Mapping[str, Timing], flops: Mapping[str, int], measured: int, steps: int
 ) -> tuple[dict[str, Timing], dict[str, int]]:
-    """The laps of the fusion turned into its condition branch and one step."""
+    """The laps of a fusion of ``measured`` steps turned into its condition branch, one step, and one of ``steps``."""
     timings, flops = dict(timings), dict(flops)
     laps = (_FIRST, _LATER, "fusion")
     a, b, c = (timings[name] for name in laps)
-    elapsed = _split(a.seconds, b.seconds, c.seconds, steps)
-    processor = _split(a.processor_seconds, b.processor_seconds, c.processor_seconds, steps)
+    elapsed = _split(a.seconds, b.seconds, c.seconds, measured)
+    processor = _split(a.processor_seconds, b.processor_seconds, c.processor_seconds, measured)
     first, later, rest = (flops[name] for name in laps)
-    counts = _split(first, later, rest, steps)
+    counts = tuple(map(round, _split(first, later, rest, measured)))
     names = {_FIRST: "fusion, condition branch", _LATER: "fusion, a step", "fusion": "fusion, all steps"}
-    values = [Timing(*pair) for pair in zip(elapsed, processor, strict=True)]
-    values.append(Timing(a.seconds + b.seconds + c.seconds, sum(t.processor_seconds for t in (a, b, c))))
-    numbers = [*map(round, counts), sum(flops[name] for name in laps)]
+    pairs = [(once, each, once + steps * each) for once, each in (elapsed, processor)]
+    values = [Timing(*pair) for pair in zip(*pairs, strict=True)]
+    numbers = [*counts, counts[0] + steps * counts[1]]
     new_timings = dict(zip(names.values(), values, strict=True))
     new_flops = dict(zip(names.values(), numbers, strict=True))
     ordered = {names.get(name, name): new_timings.get(names.get(name, name), timings[name]) for name in timings}
@@ -105,8 +105,9 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
 
     ``rates`` are the machine's, by number type. Raises what encoding and decoding raise.
     """
+    steps = subject.steps
     if subject.tau != 1:
-        subject = replace(subject, steps=max(2, subject.steps))
+        subject = replace(subject, steps=max(2, steps))
     runs: dict[str, Callable[[Subject, Path, Meter], None]] = {"encode": _encode, "decode": _decode}
     stages = []
     with tempfile.TemporaryDirectory() as name:
@@ -120,7 +121,7 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
 
             timings, flops = time_parts(measured, repeats), count_parts(measured)
             if direction == "decode" and subject.tau != 1:
-                timings, flops = _split_fusion(timings, flops, subject.steps)
+                timings, flops = _split_fusion(timings, flops, subject.steps, steps)
             for part, timing in timings.items():
                 kind = _number_type(part, subject.fusion_type()) if flops[part] else None
                 share = flops[part] / timing.seconds / rates[kind] if kind else None

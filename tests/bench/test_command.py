@@ -43,8 +43,9 @@ def parts(report: Any, direction: str) -> set[str]:
     return {s["name"].partition(": ")[2] for s in report["stages"] if s["name"].startswith(direction)}
 
 
-def test_every_stage_is_timed_and_the_networks_are_counted() -> None:
-    report = measured("--tau", "0", "--steps", "3", "--precision", "fp32")
+@pytest.mark.parametrize("steps", [1, 3])
+def test_every_stage_is_timed_and_the_networks_are_counted(steps: int) -> None:
+    report = measured("--tau", "0", "--steps", str(steps), "--precision", "fp32")
     assert parts(report, "encode") == set(ENCODE)
     assert parts(report, "decode") == {*DECODE, *FUSION}
     stages = {stage["name"]: stage for stage in report["stages"]}
@@ -53,7 +54,7 @@ def test_every_stage_is_timed_and_the_networks_are_counted() -> None:
         assert (stage["flops"] > 0) == is_network == (stage["share"] is not None), name
         assert stage["timing"]["seconds"] > 0 or "condition" in name
     fusion = [stages[f"decode: fusion, {part}"]["flops"] for part in ("condition branch", "a step", "all steps")]
-    assert fusion[0] + 3 * fusion[1] == fusion[2]
+    assert fusion[0] + steps * fusion[1] == fusion[2]
     assert stages["decode: exact path"]["number_type"] == "float64"
     assert stages["decode: synthesis"]["number_type"] == report["fusion_type"] == "float32"
 
