@@ -37,6 +37,7 @@ SEALED = (
     (3, "3a69d96028f453645ac1b3401b442e620dc44bf34e24a1b31755101db21cc6bb"),
     (4, "29a2b4fbd8f666442972f1201692404942853df5fd198d12a2c2cc2568c374a5"),
     (5, "d27e92c216b79c00cc3971a058c5ca0dcfb8787a1a246e76e9f3c0a8b7b922ef"),
+    (6, "e2d6ebb35ada5b79f5ca0b69ecf3f77ea413fcac9f13b819ee204aa213ba8ac6"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 
