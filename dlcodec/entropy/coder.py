@@ -78,12 +78,17 @@ class Encoder:
             values = symbols[order[run]]
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
             outside = (values < low) | (values > high)
-            self._coder.encode(np.where(outside, high - low + 1, values - low).astype(np.int32), self._models[table])
+            self.encode_run(np.where(outside, high - low + 1, values - low).astype(np.int32), table)
             excesses += (2 * (v - high) - 1 if v > high else 2 * (low - v) for v in values[outside].tolist())
         for excess in excesses:
-            self._encode_excess(excess)
+            self.encode_excess(excess)
 
-    def _encode_excess(self, excess: int) -> None:
+    def encode_run(self, offsets: Integers, table: int) -> None:
+        """Code symbols of one table, counted from its smallest; the escape is one more than its largest."""
+        self._coder.encode(offsets, self._models[table])
+
+    def encode_excess(self, excess: int) -> None:
+        """Code by how much an escaped symbol lies outside its table: 1, 3, 5, ... above it, 2, 4, 6, ... below."""
         bits = excess.bit_length()
         self._coder.encode(bits, _uniform(32))
         left = bits - 1
@@ -138,15 +143,16 @@ class Decoder:
         for table, run in groups:
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
             places, offsets = order[run], self._take(self._models[table], run.stop - run.start)
+            self._again.encode_run(offsets, table)
             symbols[places] = offsets + low
             escapes += ((place, table) for place in places[offsets > high - low].tolist())
         for place, table in escapes:
             excess = self._decode_excess()
+            self._again.encode_excess(excess)
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
             symbols[place] = low - excess // 2 if excess % 2 == 0 else high + (excess + 1) // 2
         if _out_of_range(symbols):
             raise LatentMismatchError("the payload holds a latent that no encoder writes")
-        self._again.encode(symbols, index)
         if self._again.least_bytes > len(self._data):
             raise LatentMismatchError("the payload ends before the last latent")
         return symbols
