@@ -199,10 +199,12 @@ def optimise(
     if output.exists():
         if (was := read_recipe(output).get("base")) != recipe.get("base"):
             raise UsageError(f"{output} was begun beside another base, {was}")
-        for prefix, part in saved.items():
-            part.load_state_dict(load_prefixed(output, prefix))
         with safe_open(output, "pt") as handle:
             metadata = handle.metadata()
+        if absent := optimizers.keys() - metadata.keys():
+            raise UsageError(f"{output} was begun without {', '.join(sorted(absent))}; give it to --start instead")
+        for prefix, part in saved.items():
+            part.load_state_dict(load_prefixed(output, prefix))
         for name, one in optimizers.items():
             restore_optimizer(one, load_file(output), metadata[name])
         state = json.loads(metadata["state"])

@@ -30,6 +30,7 @@ except (ImportError, RuntimeError) as error:
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.coding import run_steps
+from dlcodec.errors import UsageError
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
@@ -212,6 +213,16 @@ def test_a_discriminator_trains_along_and_resumes(base: FrozenBase, tar: Path, m
         name = "picture.0.parametrizations.weight.original"
         assert steps == 2 or 0 < (after[name] - before[name]).abs().max() < 1e-3  # one step of Adam further
         before = after
+
+
+def test_a_run_begun_without_a_discriminator_does_not_go_on_with_one(
+    base: FrozenBase, tar: Path, metric: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "fusion.safetensors"
+    plan = replace(recipe(tar, 1), latent=0.0)
+    train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    with pytest.raises(UsageError, match="begun without adam"):
+        train_fusion(replace(plan, adversarial=0.1), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
 
 
 def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
