@@ -24,8 +24,8 @@ from dlcodec.targets import Target, search_level
 
 SHARE = 0.99
 """A file is as large as its target allows when it has this share of it."""
-PSNR_ABOVE = 0.02
-"""A picture is as good as its target asks when it is no more than this better, in dB."""
+PSNR_ABOVE = -10 * math.log10(SHARE)
+"""A picture is as good as its target asks when its error has this share, .044 dB, of what the target allows."""
 _WORD = 4
 """Files grow by whole words: the most that a small one may stay below its target, less a byte."""
 _NEAR = 0.02
@@ -74,17 +74,24 @@ class _Draft:
 
 
 class _Search:
-    """Measures an image at levels in steps of 1/256; ``files`` has those that were made on the way."""
+    """Measures an image at levels in steps of 1/256; ``files`` has those that were made on the way.
+
+    The last draft is kept, since the level that ends a search is written as a file next.
+    """
 
     def __init__(self, image: AnalysedImage, rgb: RGB, goal: float) -> None:
         self._image, self._rgb, self._goal = image, rgb, goal
         self.files: dict[int, bytes] = {}
         self._psnrs: dict[int, float] = {}
+        self._last: tuple[_Draft, Integers] | None = None
 
     def _draft(self, level: int) -> tuple[_Draft, Integers]:
-        draft = _Draft(self._image, level, CodeLength(self._image.codec.models.tables))
-        latent, draft.digest = run_steps(self._image.coding_steps(level), code_known(draft))
-        return draft, latent
+        if self._last is None or self._last[0].level != level:
+            self._last = None
+            draft = _Draft(self._image, level, CodeLength(self._image.codec.models.tables))
+            latent, draft.digest = run_steps(self._image.coding_steps(level), code_known(draft))
+            self._last = draft, latent
+        return self._last
 
     def file(self, level: int) -> bytes:
         """The file at ``level``."""
@@ -126,9 +133,10 @@ def encode_to_target(
     """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
 
     A size lies within 1 % below its target, or one 32-bit word, wherever neighbouring levels, 1/256 apart, are that
-    close; a PSNR at most 0.02 dB above, likewise. Where the target lies outside the model's range for this
-    picture, the nearest end of the range is taken and ``warning`` says so; with ``strict`` that raises UsageError,
-    since the target is an argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
+    close; likewise a mean squared error within 1 % below what a PSNR stands for, which is 0.044 dB above it. Where the
+    target lies outside the model's range for this picture, the nearest end of the range is taken and ``warning`` says
+    so; with ``strict`` that raises UsageError, since the target is an argument out of its range. (LimitError says that
+    a picture is more than dlcodec works on.)
     The same picture and target give the same bytes. ``base`` are the weights, if not those that are installed; of one
     level alone they meet no target. Raises LimitError, UsageError, WeightsError.
     """
