@@ -36,14 +36,12 @@ class SynthesisAdapters(nn.Module):
             self.up[_key(name)] = nn.Parameter(torch.zeros(rank, shape[1:].numel()))
 
     def widen(self, tensors: dict[str, Tensor], prefix: str = "adapters.") -> None:
-        """Give factors in a checkpoint's ``tensors`` the ranks and rows of these: what is new does nothing."""
+        """Give factors of a lower rank, in a checkpoint's ``tensors``, the rank of these: the new part does nothing."""
         for kind in ("down", "scale", "up"):
             for name, own in getattr(self, kind).items():
                 old = tensors.get(key := f"{prefix}{kind}.{name}")
                 if old is not None and old.shape != own.shape:
                     wide = own.detach().cpu().clone()
-                    if kind == "down":
-                        wide[old.shape[0] :] = 0
                     wide[: old.shape[0], : old.shape[1]] = old
                     tensors[key] = wide
 

@@ -18,14 +18,13 @@ from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.families import FAMILIES
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.training.base_stage import BaseRecipe, read_widths, train_base
+from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
-from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed, save_atomically
+from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableCodec
-from dlcodec.training.widening import widen_latent
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
@@ -62,8 +61,7 @@ def base(
         raise typer.BadParameter("give --steps or --minutes")
     if family not in {known.name for known in FAMILIES}:
         raise typer.BadParameter(f"family {family!r} is none of {', '.join(known.name for known in FAMILIES)}")
-    begun = output if output.exists() else start
-    N, M = read_widths(begun) if begun else codec_class(family).network.channels
+    N, M = codec_class(family).network.channels
     recipe = BaseRecipe(
         family=family,
         data=tuple(map(str, data)),
@@ -90,21 +88,6 @@ def _load_run(run: Path) -> tuple[TrainableCodec, dict[str, object]]:
     model = TrainableCodec(family, HyperpriorParams(tensors["network.hgain"].shape[1], M, levels)).eval()
     model.load_state_dict(tensors, strict=False)
     return model, record
-
-
-@app.command()
-def widen(
-    run: Run,
-    output: Annotated[Path, typer.Argument(help="Checkpoint to write; base takes it as --start.")],
-    latent_channels: Annotated[int, typer.Option(help="M, how many it shall have.")],
-    data: Annotated[list[Path], typer.Option(help="Training images whose components they take; repeatable.")],
-    crops: Annotated[int, typer.Option(help="How many crops of 256 pixels of them.")] = 64,
-) -> None:
-    """Give a base codec more latent channels; its pictures stay the same until it is trained on."""
-    model, _ = _load_run(run)
-    sampler = CropSampler(load_tiles(data, 256), crops, 256, torch.device("cpu"), seed=1)
-    wide = widen_latent(model, latent_channels, sampler.batch())
-    save_atomically({f"ema.{name}": tensor for name, tensor in wide.state_dict().items()}, output)
 
 
 @app.command()

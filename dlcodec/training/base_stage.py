@@ -52,15 +52,6 @@ def dequantise(arrays: dict[str, Tensor], config: Mapping[str, Any], groups: Exa
     return tensors
 
 
-def read_widths(start: Path) -> tuple[int, int]:
-    """N and M of a training checkpoint, an exported one or a bare network file. Raises WeightsError."""
-    with safe_open(start, "pt") as handle:
-        shapes = {name.rpartition(".")[2]: handle.get_slice(name).get_shape() for name in set(handle.keys())}
-    if not {"hgain", "gain"} <= shapes.keys():
-        raise WeightsError(f"{start} has no gains")
-    return shapes["hgain"][1], shapes["gain"][1]
-
-
 def initialise(model: TrainableCodec, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 

@@ -18,7 +18,6 @@ from dlcodec.training.loop import load_prefixed
 
 _DEVIATION_FLOOR = 0.1
 _STATISTICS_BATCHES = 24
-_LATENT_SIDE = {f"denoiser.{name}" for name in ("stem.weight", "condition_stem.weight", "head.weight", "head.bias")}
 
 
 class TrainableFusion(nn.Module):
@@ -50,15 +49,6 @@ class TrainableFusion(nn.Module):
         """Both branches at once; arguments as in Denoiser."""
         out: Tensor = self.denoiser(y_t, y_hat, self.denoiser.condition(y_hat, level), time, level)
         return out
-
-    def widen(self, tensors: dict[str, Tensor]) -> None:
-        """Give a checkpoint's ``tensors`` as many latent channels and ranks as this has: what is new does nothing."""
-        own = self.state_dict()
-        for name in _LATENT_SIDE & tensors.keys():
-            if (old := tensors[name]).shape != own[name].shape:
-                tensors[name] = torch.zeros_like(own[name], device="cpu")
-                tensors[name][tuple(map(slice, old.shape))] = old
-        self.adapters.widen(tensors)
 
     @torch.no_grad()
     def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:

@@ -142,7 +142,7 @@ def train_fusion(
         tensors, its_base = load_start(start)
         if its_base != base.digest:  # other latents
             tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
-        fusion.widen(tensors)
+        fusion.adapters.widen(tensors)
         missing, _ = fusion.load_state_dict(tensors, strict=False)
         if any(not name.startswith("adapters.") for name in missing):
             raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")

@@ -243,27 +243,6 @@ def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
     torch.testing.assert_close(fusion.restore(standard), latent)
 
 
-@torch.no_grad()
-def test_a_start_with_fewer_latent_channels_does_what_it_did(base: FrozenBase) -> None:
-    shapes, more = base.synthesis_shapes, 5
-    wider = {n: torch.Size((s[0] + more, *s[1:])) if n == "0.weight" else s for n, s in shapes.items()}
-    narrow, M = TrainableFusion(PARAMS, shapes, 2, base.levels), PARAMS.M
-    wide = TrainableFusion(replace(PARAMS, M=M + more), wider, 3, base.levels)
-    for parameter in narrow.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    tensors = narrow.state_dict() | {"mean": wide.mean, "deviation": wide.deviation}
-    wide.widen(tensors)
-    wide.load_state_dict(tensors)
-    y_t, y_hat = torch.randn(2, 1, M + more, 8, 8)
-    time = level = torch.tensor([0.4])
-    before, after = narrow(y_t[:, :M], y_hat[:, :M], time, level), wide(y_t, y_hat, time, level)
-    torch.testing.assert_close(after[:, :M], before)
-    torch.testing.assert_close(after[:, M:], y_hat[:, M:])
-    (old_down, old_up), (down, up) = narrow.adapters(level)["0.weight"], wide.adapters(level)["0.weight"]
-    torch.testing.assert_close((down @ up)[:, :M], old_down @ old_up)
-    assert not (down @ up)[:, M:].any()
-
-
 def test_an_exported_network_decodes(
     base: FrozenBase,
     weights: Path,
