@@ -36,6 +36,7 @@ def encode(
     tau_hint: float | None = None,
     strip: bool = False,
     thumbnail: int | None = None,
+    refine: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     max_pixels: int | None = None,
     max_memory: float | None = None,
@@ -48,6 +49,7 @@ def encode(
     the PSNR at tau 1 in dB, at least. A target beyond the model's range gives the nearest level and a UserWarning;
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
+    ``refine`` searches for a better latent, in about twenty times the time.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
     pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
     A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
@@ -80,12 +82,12 @@ def encode(
     if target is None:
         from dlcodec.pipeline import encode_image
 
-        data = encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections)
+        data = encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections, refine=refine)
     else:
         from dlcodec.targeting import encode_to_target
 
         encoded = encode_to_target(
-            picture.rgb, target, device, limits, tau_hint=tau_hint, strict=strict, sections=sections
+            picture.rgb, target, device, limits, tau_hint=tau_hint, strict=strict, sections=sections, refine=refine
         )
         data = encoded.data
         notes += [encoded.warning] if encoded.warning else []

@@ -10,9 +10,13 @@ BASE = 832 * 2**20
 """Bytes of the interpreter, torch and the weights, with torch's CUDA build; its CPU build takes half."""
 
 ENCODE = 43
+ENCODE_REFINED = 100
 DECODE = 30
 DECODE_FUSED = 45
 """Bytes a pixel held beside the tiles at the worst moment: pixels, latents, the coder's arrays, D's feature maps."""
+
+BACKWARD = 3
+"""How many times the memory of a transform its gradient takes."""
 
 DEFAULT_WORK = _GIB
 """Bytes for a tile when nobody bounds the memory."""

@@ -158,7 +158,11 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         im = im.copy()
         im.info |= {name: each.tobytes() if isinstance(each, Image.Exif) else each for name, each in given.items()}
     with _pillow_errors():
-        fp.write(dlcodec.encode(im, level=_choose_level(options), tau_hint=options.get("tau_hint")))
+        fp.write(
+            dlcodec.encode(
+                im, level=_choose_level(options), tau_hint=options.get("tau_hint"), refine=bool(options.get("refine"))
+            )
+        )
 
 
 Image.register_open(FORMAT, DlcImageFile, _accept)

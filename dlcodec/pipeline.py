@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import container, memory
@@ -17,12 +18,14 @@ from dlcodec.coding import Lap, code_known, decode_latent, run_steps, unwatched,
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, WeightsError
-from dlcodec.fusion.fuse import Precision
+from dlcodec.fusion.fuse import Precision, choose_dtype
 from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import Device, choose_device, load_codec, load_fusion
 from dlcodec.painting import View, base_picture, paint, repeatable, transform_tile
+
+AfterStep = Callable[[], None]
 
 
 def quantise_level(level: float, levels: int) -> int:
@@ -36,6 +39,7 @@ class AnalysedImage:
     """An image after the analysis transform, to be coded at any level; ``transformed`` is the codec's own.
 
     ``sections`` accompany it in its file; ``tile`` and ``work`` say how its memory is bounded, in latents and bytes.
+    ``refine`` takes its latents at a level to better ones, where that is wanted.
     """
 
     found: Checkpoint
@@ -47,11 +51,15 @@ class AnalysedImage:
     sections: tuple[container.Section, ...]
     tile: int | None
     work: int
+    refine: Callable[[Any, int], Any] | None
 
     def coding_steps(self, level: int) -> CodingSteps:
         """The steps that encode the image at ``level``, in steps of 1/256."""
         height, width = (side + -side % self.codec.stride for side in (self.height, self.width))
-        return self.codec.coding_steps(height, width, level, self.codec.latents(self.transformed, level, self.tile))
+        latents = self.codec.latents(self.transformed, level, self.tile)
+        if self.refine:
+            latents = self.refine(latents, level)
+        return self.codec.coding_steps(height, width, level, latents)
 
     def header(self, level: int, digest: int) -> container.Header:
         """The header of its file at ``level``, given the digest of all decoded integers."""
@@ -64,6 +72,20 @@ class AnalysedImage:
         return container.pack(self.header(level, digest), (latents, *self.sections))
 
 
+def _refinement(codec: Codec, x: Tensor, work: int, after_step: AfterStep) -> Callable[[Any, int], Any]:
+    """How the latents of ``x`` (1, 3, H, W) uint8 are refined in ``work`` bytes."""
+    device = codec.device
+    rows, columns = (-(-side // codec.stride) * codec.stride // codec.latent_stride for side in x.shape[2:])
+    tile = transform_tile(codec, rows, columns, work // memory.BACKWARD)
+    halved = choose_dtype("auto", device) == torch.bfloat16
+
+    def refine(latents: Any, level: int) -> Any:
+        with repeatable(device):
+            return codec.refine(latents, x, level, tile, halved=halved, after_step=after_step)
+
+    return refine
+
+
 def analyse_image(
     rgb: RGB,
     found: Checkpoint,
@@ -71,16 +93,20 @@ def analyse_image(
     limits: Limits,
     tau_hint: float | None,
     sections: Sequence[container.Section],
+    refine: bool,
+    after_step: AfterStep,
 ) -> AnalysedImage:
     """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; the rest as in ``encode_image``."""
     codec = load_codec(found, device)
     height, width = rgb.shape[:2]
     padded = pad(rgb, codec.stride)
-    work = memory.work_memory(limits, width * height, memory.ENCODE)
+    work = memory.work_memory(limits, width * height, memory.ENCODE_REFINED if refine else memory.ENCODE)
     tile = transform_tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work)
-    transformed = codec.transform(torch.from_numpy(padded).permute(2, 0, 1)[None], tile)
+    x = torch.from_numpy(padded).permute(2, 0, 1)[None]
+    transformed = codec.transform(x, tile)
     hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
-    return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work)
+    refining = _refinement(codec, x[:, :, :height, :width], work, after_step) if refine else None
+    return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work, refining)
 
 
 def encode_image(
@@ -91,6 +117,8 @@ def encode_image(
     *,
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
+    refine: bool = False,
+    after_step: AfterStep = lambda: None,
     base: Checkpoint | None = None,
     lap: Lap = unwatched,
 ) -> bytes:
@@ -98,8 +126,9 @@ def encode_image(
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
-    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``base`` are the
-    weights, if not the installed ones of the default family; ``lap`` as in ``Lap``.
+    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``refine`` searches
+    for a latent of less rate and error, and calls ``after_step`` after each of ``refinement.STEPS`` steps. ``base`` are
+    the weights, if not the installed ones of the default family; ``lap`` as in ``Lap``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -109,7 +138,7 @@ def encode_image(
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, after_step)
     lap("analysis")
     encoder = Encoder(image.codec.models)
     steps = image.coding_steps(steps_of_level)
@@ -128,7 +157,7 @@ def decode_images(
     steps: int | None = None,
     seed: int = 0,
     precision: Precision = "auto",
-    after_step: Callable[[], None] | None = None,
+    after_step: AfterStep | None = None,
     crop: Crop | None = None,
     base: Checkpoint | None = None,
     lap: Lap = unwatched,

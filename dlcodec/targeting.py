@@ -19,7 +19,7 @@ from dlcodec.image import RGB, psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import Device, choose_device
 from dlcodec.painting import base_picture
-from dlcodec.pipeline import AnalysedImage, analyse_image
+from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image
 from dlcodec.targets import Target, search_level
 
 SHARE = 0.99
@@ -128,6 +128,8 @@ def encode_to_target(
     tau_hint: float | None = None,
     strict: bool = False,
     sections: Sequence[Section] = (),
+    refine: bool = False,
+    after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
 ) -> Encoded:
     """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
@@ -137,7 +139,8 @@ def encode_to_target(
     target lies outside the model's range for this picture, the nearest end of the range is taken and ``warning`` says
     so; with ``strict`` that raises UsageError, since the target is an argument out of its range. (LimitError says that
     a picture is more than dlcodec works on.)
-    The same picture and target give the same bytes. ``base`` are the weights, if not those that are installed; of one
+    The same picture and target give the same bytes. ``refine`` and ``after_step`` are as in ``encode_image``, at each
+    level that is tried. ``base`` are the weights, if not those that are installed; of one
     level alone they meet no target. Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -147,7 +150,7 @@ def encode_to_target(
     found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if found.levels == 1:
         raise UsageError("a target needs weights of several rate levels; these have one")
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, after_step)
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)

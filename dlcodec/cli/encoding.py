@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
-from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model
+from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
 from dlcodec.console import complain, say, stage
 
@@ -66,8 +66,10 @@ class EncodeOptions:
     strict: bool
     tau_hint: float | None
     thumbnail: int | None
+    refine: bool
     device: DeviceName
     limits: Limits
+    counts_steps: bool
 
 
 def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], None]) -> bytes:
@@ -80,9 +82,12 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
         from dlcodec.thumbnail import pack_thumbnail
 
         sections += (pack_thumbnail(picture, options.thumbnail),)
+    with keeping_all():
+        from dlcodec.codecs.refinement import STEPS
+    steps = None if options.target else STEPS
+    after_step = count_steps(steps, "refinement") if options.counts_steps else lambda: None
     if options.target is None:
-        with keeping_all():
-            from dlcodec.pipeline import encode_image
+        from dlcodec.pipeline import encode_image
 
         return encode_image(
             picture.rgb,
@@ -91,6 +96,8 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
             limits,
             tau_hint=options.tau_hint,
             sections=sections,
+            refine=options.refine,
+            after_step=after_step,
             base=options.base,
         )
     from dlcodec.targeting import encode_to_target
@@ -103,6 +110,8 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
         tau_hint=options.tau_hint,
         strict=options.strict,
         sections=sections,
+        refine=options.refine,
+        after_step=after_step,
         base=options.base,
     )
     if encoded.warning:
@@ -158,6 +167,10 @@ def encode(
     thumbnail: Annotated[
         int | None, typer.Option(metavar="SIDE", help="Add a small picture with this longer side, 16 to 1024 pixels.")
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Search for a better latent: better pictures for the same bytes, in more time."),
+    ] = False,
     device: Device = DeviceName.auto,
     force: Force = False,
     resume: Resume = False,
@@ -205,7 +218,9 @@ def encode(
     found = base_to_encode(model)
     if level is not None:
         check_level(level, found.levels)
-    options = EncodeOptions(found, level, target, strict, tau_hint, thumbnail, device, limits)
+    options = EncodeOptions(
+        found, level, target, strict, tau_hint, thumbnail, refine, device, limits, len(planned) == 1
+    )
     default_level = found.config["default_level"]
     wanted_level = None if target else default_level if level is None else level
     wanted = Wanted(wanted_level, tau_hint, found.short_digest)
@@ -223,7 +238,7 @@ def encode(
         data = read_input(job.source, limits.file_bytes)
         picture = read_picture(data, job.name, limits, strip=strip, warn=warn_of(job))
         height, width = picture.rgb.shape[:2]
-        memory.work_memory(limits, width * height, memory.ENCODE)
+        memory.work_memory(limits, width * height, memory.ENCODE_REFINED if refine else memory.ENCODE)
         return picture
 
     def work(job: Job, picture: Picture) -> Iterator[bytes]:

@@ -105,14 +105,15 @@ def short(tau: float) -> str:
     return repr(tau).removesuffix(".0")
 
 
-def count_steps(total: int) -> Callable[[], None]:
-    """Counts the sampler's steps on a terminal, once they have taken a second."""
+def count_steps(total: int | None, what: str = "fusion") -> Callable[[], None]:
+    """Counts the steps of ``what`` on a terminal, once they have taken a second; ``total`` where it is known."""
     begun, done = time.monotonic(), 0
 
     def after_step() -> None:
         nonlocal done
         done += 1
         if on_terminal() and time.monotonic() - begun > 1:
-            print(f"\rfusion: step {done} of {total}\r", end="", file=sys.stderr, flush=True)
+            of = f" of {total}" if total else ""
+            print(f"\r{what}: step {done}{of}\r", end="", file=sys.stderr, flush=True)
 
     return after_step

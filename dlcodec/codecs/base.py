@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from dlcodec.entropy.coder import Models
@@ -32,6 +33,10 @@ CodingSteps = Generator[CodingStep, Integers, Integers]
 
 class Codec(Protocol):
     """A base codec with its weights, on one device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
 
     @property
     def family(self) -> str:
@@ -71,6 +76,22 @@ class Codec(Protocol):
 
     def latents(self, transformed: Any, level: int, tile: int | None = None) -> Any:
         """The latents of what ``transform`` gave at a level in steps of 1/256, in a form of its own."""
+
+    def refine(
+        self,
+        latents: Any,
+        x: Tensor,
+        level: int,
+        tile: int | None = None,
+        *,
+        halved: bool = False,
+        after_step: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """What ``latents`` gave, changed so that rate and squared error at tau = 1 together are smaller.
+
+        ``x`` is (1, 3, H, W) uint8 without padding; ``tile`` is in latents; ``halved`` lets gradients be computed in
+        bfloat16; ``after_step`` is called ``refinement.STEPS`` times. Raises UsageError where the codec cannot.
+        """
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:
         """The steps that code an image of padded size ``height`` x ``width``; without ``latents`` they decode.

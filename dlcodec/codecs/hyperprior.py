@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
 from dlcodec.codecs.layers import add_change
+from dlcodec.codecs.refinement import ERROR_WEIGHT, ErrorGradient, refine
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import (
     ACTIVATION_BITS,
@@ -27,8 +29,9 @@ from dlcodec.entropy.exact import (
     ScaleLadder,
     load_layers,
 )
+from dlcodec.entropy.length import CodeLength
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import WeightsError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -112,8 +115,9 @@ class HyperpriorCodec(ABC):
             raise WeightsError("the weights do not say how many channels they have")
         self.levels = params.levels
         self.hyper_tables = params.N
+        self._lambdas = config["lambdas"]
         self._params = params
-        self._device = device
+        self.device = device
         others = ("exact.", "tables.", "train.")
         try:
             self.models = Models(TableSet(*(tensors[f"tables.{name}"] for name in ("cdf", "start", "minimum"))))
@@ -162,7 +166,7 @@ class HyperpriorCodec(ABC):
         """``g_a(x)``, (1, M, H/16, W/16) float32; ``x`` and ``tile`` as in ``codecs.base``."""
 
         def analyse(part: Tensor) -> Tensor:
-            part = part.to(self._device, memory_format=torch.channels_last)
+            part = part.to(self.device, memory_format=torch.channels_last)
             y: Tensor = self._transforms.g_a(part if part.is_floating_point() else part.float() / 255)
             return y
 
@@ -188,6 +192,50 @@ class HyperpriorCodec(ABC):
             raise WeightsError("the weights give a latent that is not finite")
         return HyperpriorLatents(symbols.to(torch.int32).cpu().numpy(), y[0].cpu().numpy())
 
+    def predict(self, features: Integers) -> tuple[Integers, Integers]:
+        """The table and the mean of each symbol of y, given what the exact h_s says, all (M, h, w) int32.
+
+        Raises UsageError where they depend on other symbols of y.
+        """
+        raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def refine(
+        self,
+        latents: HyperpriorLatents,
+        x: Tensor,
+        level: int,
+        tile: int | None = None,
+        *,
+        halved: bool = False,
+        after_step: Callable[[], None] = lambda: None,
+    ) -> HyperpriorLatents:
+        """As in ``codecs.base``: y moves around the means that z gives it, and z stays."""
+        q = level / LEVEL_STEPS
+        index, mu = self.predict(self.hyper_synthesis(latents.z_symbols, level))
+        means = torch.from_numpy(mu).to(self.device) / _UNIT
+        inverse = level_gain(self._transforms.inv_gain, q)
+        g_s = copy.deepcopy(self._transforms.g_s)  # what inference mode made has no gradients, a copy of it has
+        synthesis = HalvedSynthesis(g_s) if halved else g_s
+        error = ErrorGradient(synthesis, x, self._bits_per_error(q), self.latent_stride, tile, self.synthesis_halo)
+
+        def gradient(y: Tensor) -> Tensor:
+            found: Tensor = (error(y[None] * inverse) * inverse)[0]
+            return found
+
+        y, length = torch.from_numpy(latents.y).to(self.device), CodeLength(self.models.tables)
+        refined = refine(y, means, index, length, gradient, after_step)
+        if not torch.isfinite(refined).all():
+            raise WeightsError("the weights give a gradient that is not finite")
+        return replace(latents, y=refined.cpu().numpy())
+
+    def _bits_per_error(self, level: float) -> float:
+        """What a squared error of 1 may cost in bits (pixels are from 0 to 1): about lambda 255^2 / 3 channels."""
+        if not all(isinstance(each, int | float) and 0 < each < math.inf for each in self._lambdas):
+            raise UsageError("the weights do not say what they were trained for (lambda); latents cannot be refined")
+        return float(level_gain(torch.tensor(self._lambdas)[:, None], level)) * ERROR_WEIGHT * 255**2 / 3
+
     def analyse(self, x: Tensor, level: int) -> HyperpriorLatents:
         """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""
         return self.latents(self.transform(x), level)
@@ -203,7 +251,7 @@ class HyperpriorCodec(ABC):
     @torch.inference_mode()
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """``y_hat`` (1, M, h, w) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
-        y_hat = torch.from_numpy(latent)[None].to(self._device).float()  # one rounding; a power of two adds none
+        y_hat = torch.from_numpy(latent)[None].to(self.device).float()  # one rounding; a power of two adds none
         return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
 
     @torch.inference_mode()

@@ -28,11 +28,16 @@ class MeanScaleCodec(HyperpriorCodec):
     synthesis_halo = 2
     bytes_per_latent = 560 * HyperpriorCodec.latent_stride**2
 
-    def code_latent(self, features: Integers, y: npt.NDArray[np.float32] | None) -> CodingSteps:
-        """One step, in the shape of the latent."""
+    def predict(self, features: Integers) -> tuple[Integers, Integers]:
+        """The table and the mean of each symbol. May overwrite ``features``."""
         sigma, mu = np.split(features, 2)
         index = self.scales.index(sigma)
         index += self.hyper_tables
+        return index, mu
+
+    def code_latent(self, features: Integers, y: npt.NDArray[np.float32] | None) -> CodingSteps:
+        """One step, in the shape of the latent."""
+        index, mu = self.predict(features)
         symbols = None
         if y is not None:
             symbols = np.empty_like(mu)

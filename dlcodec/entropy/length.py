@@ -27,16 +27,21 @@ class CodeLength:
         self._first = tables.start[:-1] - np.arange(len(tables))  # a table has one count less than bounds
         self.bits = 0.0
 
-    def encode(self, symbols: Integers, index: Integers) -> None:
-        """Count ``symbols`` (n,) int32, each under the table that ``index`` (n,) int32 names."""
+    def costs(self, symbols: Integers, index: Integers) -> npt.NDArray[np.float64]:
+        """The bits of each of ``symbols`` int32, under the table that ``index`` int32 of its shape names."""
         low, high = self._tables.minimum[index], self._tables.maximum[index]
         outside = (symbols < low) | (symbols > high)
         offsets = np.where(outside, high - low + 1, symbols - low)
-        self.bits += float(self._costs[self._first[index] + offsets].sum())
+        costs: npt.NDArray[np.float64] = self._costs[self._first[index] + offsets]
         if outside.any():
             values, least, most = (array[outside].astype(np.int64) for array in (symbols, low, high))
             excess = np.where(values > most, 2 * (values - most) - 1, 2 * (least - values))
-            self.bits += float((_ESCAPE_BITS + np.frexp(excess)[1] - 1).sum())
+            costs[outside] += _ESCAPE_BITS + np.frexp(excess)[1] - 1
+        return costs
+
+    def encode(self, symbols: Integers, index: Integers) -> None:
+        """Count ``symbols`` (n,) int32, each under the table that ``index`` (n,) int32 names."""
+        self.bits += float(self.costs(symbols, index).sum())
 
     @property
     def payload_bytes(self) -> int:

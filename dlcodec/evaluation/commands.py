@@ -72,6 +72,7 @@ def run(
         Path | None, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of the metrics' weights.")
     ] = None,
     peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl, bpg, vtm.")] = "",
+    refine: Annotated[bool, typer.Option("--refine", help="Encode as 'dlcodec encode --refine' does.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Encode and decode every image at every point; write results.csv and results.json, print the means.
@@ -92,6 +93,7 @@ def run(
         peers=_names(peers),
         device=device,  # type: ignore[arg-type]  # choose_device checks it
         model=model,
+        refine=refine,
     )
     plan, settings, failures = prepare(request)
     from dlcodec.evaluation.lock import hold

@@ -49,6 +49,7 @@ class Request:
     peers: tuple[str, ...]
     device: Device
     model: str | None = None
+    refine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Plan:
     fid: PatchFid | None
     device: Device
     base: Checkpoint
+    refine: bool = False
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -171,6 +173,17 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         versions=find_versions(_PACKAGES),
         metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
         default_steps=int(fusion.config["steps"]) if fusion else None,
+        refine=request.refine,
     )
-    plan = Plan(request.source, request.output, points, peers, measures, fids.get("fid"), request.device, base)
+    plan = Plan(
+        source=request.source,
+        output=request.output,
+        points=points,
+        peers=peers,
+        measures=measures,
+        fid=fids.get("fid"),
+        device=request.device,
+        base=base,
+        refine=request.refine,
+    )
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

@@ -75,6 +75,7 @@ class Settings:
     versions: Mapping[str, str]
     default_steps: int | None = None
     metric_weights: Mapping[str, str] = field(default_factory=dict)
+    refine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def code(
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
         unpack(data, DEFAULT_LIMITS)
     else:
-        data = encode_image(rgb, first.quality, plan.device, base=plan.base)
+        data = encode_image(rgb, first.quality, plan.device, base=plan.base, refine=plan.refine)
         make_folder(path.parent)
         write_atomically(path, data)
     taus = [point.tau for point in points if point.tau is not None]

@@ -1,0 +1,181 @@
+"""Refined latents cost less, whatever the picture; their gradients are those of the error of the real pixels."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import dlcodec
+import dlcodec.pillow  # registers itself
+from dlcodec import checkpoint, cli, pipeline
+from dlcodec.codecs.refinement import STEPS, ErrorGradient
+from dlcodec.errors import LimitError, UsageError, WeightsError
+from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import decode_image, encode_image
+from dlcodec.targeting import encode_to_target
+from dlcodec.targets import Target
+from tests.conftest import RGB
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCODEC_WEIGHTS", "")
+
+
+def cost(rgb: RGB, level: int, *, refine: bool) -> float:
+    """What the weights were trained to make small: bits plus lambda times the squared error."""
+    lambdas = checkpoint.find("mean-scale").config["lambdas"]
+    data = encode_image(rgb, float(level), refine=refine)
+    error = np.square(decode_image(data, 1.0).astype(float) - rgb).sum() / 3
+    return float(8 * len(data) + lambdas[level] * error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("level", "saving"), [(0, 0.03), (3, 0.03), (7, 0.08)])
+def test_rate_and_error_together_are_smaller(
+    shipped: None, photo: RGB, level: int, saving: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "choose_dtype", lambda precision, device: dtype)
+    crop = photo[130:290, 200:401]
+    assert cost(crop, level, refine=True) < (1 - saving) * cost(crop, level, refine=False)
+
+
+def odd_pictures() -> dict[str, RGB]:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    ramp = np.broadcast_to(np.linspace(0, 255, 160).astype(np.uint8)[None, :, None], (70, 160, 3))
+    return {"noise": noise, "white": np.full((64, 64, 3), 255, np.uint8), "one pixel": noise[:1, :1], "ramp": ramp}
+
+
+@pytest.mark.parametrize("level", [2, 6])
+@pytest.mark.parametrize("name", odd_pictures())
+def test_pictures_that_are_no_photographs_lose_nothing(shipped: None, name: str, level: int) -> None:
+    rgb = odd_pictures()[name]
+    assert cost(rgb, level, refine=True) <= cost(rgb, level, refine=False)
+
+
+def test_a_step_is_told_each_time_and_the_file_is_the_same_every_time(tiny: Path, photo: RGB) -> None:
+    told: list[int] = []
+    crop = photo[:90, :130]
+    data = encode_image(crop, 1.5, refine=True, after_step=lambda: told.append(1))
+    assert len(told) == STEPS
+    assert data == encode_image(crop, 1.5, refine=True)
+    assert data != encode_image(crop, 1.5)
+    assert decode_image(data, 0.0).shape == crop.shape
+
+
+def test_inference_mode_around_it_changes_nothing(tiny: Path, photo: RGB) -> None:
+    crop = photo[:64, :64]
+    load_codec.__globals__["_load_codec"].cache_clear()
+    with torch.inference_mode():
+        inside = encode_image(crop, refine=True)
+    assert inside == encode_image(crop, refine=True)
+
+
+class Doubling(nn.Module):
+    """A synthesis whose gradient is known: each latent is twice the value of its 4 x 4 pixels."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        return 2 * y[:, :3].repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def test_the_gradient_is_that_of_the_real_pixels_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.rand(1, 5, 3, 4, generator=generator) / 2
+    x = torch.randint(0, 256, (1, 3, 10, 13), generator=generator, dtype=torch.uint8)
+    found = ErrorGradient(Doubling(), x, 7.0, 4, None, 0)(y)
+    assert not found[:, 3:].any()
+    for row in range(3):
+        for column in range(4):
+            pixels = x[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].float() / 255
+            error = 2 * y[:, :3, row : row + 1, column : column + 1] - pixels
+            torch.testing.assert_close(found[:, :3, row, column], 7 * 2 * 2 * error.sum((2, 3)))
+
+
+def test_tiles_give_the_gradient_of_the_whole(tiny: Path, photo: RGB) -> None:
+    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    g_s, halo = copy.deepcopy(codec._transforms.g_s), codec.synthesis_halo  # type: ignore[attr-defined]
+    x = torch.from_numpy(photo[:250, :317].copy()).permute(2, 0, 1)[None]
+    y_hat = torch.randn(1, g_s[0].weight.shape[0], 16, 20, generator=torch.Generator().manual_seed(0))
+    whole, *cut = (ErrorGradient(g_s, x, 100.0, 16, tile, halo)(y_hat) for tile in (None, 4, 7))
+    for tiled in cut:
+        torch.testing.assert_close(tiled, whole, rtol=1e-3, atol=1e-4 * whole.abs().max().item())
+
+
+def test_bounded_memory_refines_by_tiles(tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiles = []
+    original = ErrorGradient.__init__
+
+    def watch(self: ErrorGradient, *arguments: object) -> None:
+        tiles.append(arguments[4])
+        original(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ErrorGradient, "__init__", watch)
+    encode_image(photo, refine=True)
+    encode_image(photo, refine=True, limits=DEFAULT_LIMITS.allow(None, 1.0))
+    assert tiles[0] is None
+    assert isinstance(tiles[1], int)
+    with pytest.raises(LimitError):
+        encode_image(photo, refine=True, limits=DEFAULT_LIMITS.allow(None, 0.9))
+
+
+def test_a_target_is_met_by_the_refined_file(shipped: None, photo: RGB) -> None:
+    crop = photo[130:258, 200:328]
+    encoded = encode_to_target(crop, Target("bytes", 1500), refine=True)
+    assert 0.99 * 1500 <= len(encoded.data) <= 1500
+    assert encoded.data == encode_image(crop, encoded.level, refine=True)
+
+
+def test_a_family_that_predicts_from_earlier_symbols_says_no(tiny: Path, photo: RGB) -> None:
+    with pytest.raises(UsageError, match="cheng2020 predicts symbols from earlier ones"):
+        encode_image(photo[:64, :64], base=checkpoint.find("cheng2020"), refine=True)
+
+
+@pytest.mark.parametrize("lambdas", [[None] * 3, [0.01, -1, 0.02], ["a", "b", "c"], [float("nan")] * 3])
+def test_weights_of_unknown_lambda_say_so(tiny: Path, photo: RGB, lambdas: list[object]) -> None:
+    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    latents = codec.latents(codec.transform(torch.zeros(1, 3, 64, 64)), 0)
+    known, codec._lambdas = codec._lambdas, lambdas  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(UsageError, match="lambda"):
+            codec.refine(latents, torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 0)
+    finally:
+        codec._lambdas = known  # type: ignore[attr-defined]
+
+
+def test_a_gradient_that_is_not_finite_is_the_fault_of_the_weights(tiny: Path, photo: RGB) -> None:
+    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    latents = codec.latents(codec.transform(torch.zeros(1, 3, 64, 64)), 0)
+    latents.y[0, 0, 0] = np.nan
+    with pytest.raises(WeightsError, match="finite"):
+        codec.refine(latents, torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 0)
+
+
+def test_every_door_has_it(
+    tiny: Path, photo: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crop = photo[:80, :100]
+    expected = encode_image(crop, 1.0, refine=True)
+    assert dlcodec.encode(crop, level=1, refine=True) == expected
+    saved = io.BytesIO()
+    Image.fromarray(crop).save(saved, "DLC", level=1, refine=True)
+    assert saved.getvalue() == expected
+    Image.fromarray(crop).save(tmp_path / "a.png")
+    arguments = ["encode", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.dlc"), "-q", "1", "--refine", "--json"]
+    monkeypatch.setattr(sys, "argv", ["dlcodec", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == len(expected)
+    assert (tmp_path / "a.dlc").read_bytes() == expected
