@@ -13,6 +13,7 @@ import torch
 
 from dlcodec import checkpoint, container
 from dlcodec.coding import decode_latent
+from dlcodec.errors import UsageError
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
@@ -30,10 +31,12 @@ pytestmark = [
 ]
 
 
-def check(rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName) -> None:
+def check(
+    rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName, *, refine: bool = False
+) -> None:
     """The latents are those of the encoder, checked by their digest; the pictures differ by 2 of 255 at most."""
     found = checkpoint.find(family)
-    data = encode_image(rgb, level, encoder, base=found)
+    data = encode_image(rgb, level, encoder, base=found, refine=refine)
     file = container.unpack(data, DEFAULT_LIMITS)
     latents = [decode_latent(file, load_codec(found, torch.device(device))) for device in (encoder, decoder)]
     assert np.array_equal(*latents)
@@ -46,6 +49,13 @@ def test_a_photograph_crosses_over(
     photo: RGB, family: str, level: float, encoder: DeviceName, decoder: DeviceName
 ) -> None:
     check(photo, family, level, encoder, decoder)
+
+
+def test_a_refined_photograph_crosses_over(photo: RGB, family: str, encoder: DeviceName, decoder: DeviceName) -> None:
+    try:
+        check(photo[:200, :300], family, 3, encoder, decoder, refine=True)
+    except UsageError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.slow

@@ -169,7 +169,7 @@ def encode(
     ] = None,
     refine: Annotated[
         bool,
-        typer.Option("--refine", help="Search for a better latent: better pictures for the same bytes, in more time."),
+        typer.Option("--refine", help="Search for a better latent: more PSNR for the same bytes, in some seconds."),
     ] = False,
     device: Device = DeviceName.auto,
     force: Force = False,

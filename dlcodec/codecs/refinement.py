@@ -20,9 +20,9 @@ from dlcodec.entropy.length import CodeLength
 from dlcodec.tiles import spans
 
 STEPS = 10
-"""Fewer than six lose at low rates, more gain nothing."""
+"""Fewer than four lose at low rates, more gain next to nothing."""
 ERROR_WEIGHT = 1.5
-"""Times lambda. At 1, PSNR gains .03 dB more at equal rate, but LPIPS loses at low rates: zeros are cheap."""
+"""Times lambda. At 1, PSNR gains about .03 dB more at equal rate, and LPIPS loses more: zeros are cheap."""
 _RATE = 0.1
 _DECAYS = 0.8, 0.95
 """Of Adam; its step size falls linearly to nothing."""
