@@ -140,8 +140,8 @@ def encode_to_target(
     so; with ``strict`` that raises UsageError, since the target is an argument out of its range. (LimitError says that
     a picture is more than dlcodec works on.)
     The same picture and target give the same bytes. ``refine`` and ``after_step`` are as in ``encode_image``, at each
-    level that is tried. ``base`` are the weights, if not those that are installed; of one
-    level alone they meet no target. Raises LimitError, UsageError, WeightsError.
+    level that is tried. ``base`` are the weights, if not those that are installed; of one level alone they meet no
+    target. Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)

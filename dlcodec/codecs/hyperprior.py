@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
 from dlcodec.codecs.layers import add_change
-from dlcodec.codecs.refinement import ERROR_WEIGHT, ErrorGradient, refine
+from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import (
     ACTIVATION_BITS,
@@ -212,29 +211,16 @@ class HyperpriorCodec(ABC):
         after_step: Callable[[], None] = lambda: None,
     ) -> HyperpriorLatents:
         """As in ``codecs.base``: y moves around the means that z gives it, and z stays."""
-        q = level / LEVEL_STEPS
         index, mu = self.predict(self.hyper_synthesis(latents.z_symbols, level))
-        means = torch.from_numpy(mu).to(self.device) / _UNIT
-        inverse = level_gain(self._transforms.inv_gain, q)
+        q = level / LEVEL_STEPS
+        gain = level_gain(self._transforms.inv_gain, q)
         g_s = copy.deepcopy(self._transforms.g_s)  # what inference mode made has no gradients, a copy of it has
         synthesis = HalvedSynthesis(g_s) if halved else g_s
-        error = ErrorGradient(synthesis, x, self._bits_per_error(q), self.latent_stride, tile, self.synthesis_halo)
-
-        def gradient(y: Tensor) -> Tensor:
-            found: Tensor = (error(y[None] * inverse) * inverse)[0]
-            return found
-
-        y, length = torch.from_numpy(latents.y).to(self.device), CodeLength(self.models.tables)
-        refined = refine(y, means, index, length, gradient, after_step)
-        if not torch.isfinite(refined).all():
-            raise WeightsError("the weights give a gradient that is not finite")
+        weight = bits_per_error(self._lambdas, q)
+        error = ErrorGradient(synthesis, gain, x, weight, self.latent_stride, tile, self.synthesis_halo)
+        y, means = torch.from_numpy(latents.y).to(self.device), torch.from_numpy(mu).to(self.device) / _UNIT
+        refined = refine(y, means, index, CodeLength(self.models.tables), error, after_step)
         return replace(latents, y=refined.cpu().numpy())
-
-    def _bits_per_error(self, level: float) -> float:
-        """What a squared error of 1 may cost in bits (pixels are from 0 to 1): about lambda 255^2 / 3 channels."""
-        if not all(isinstance(each, int | float) and 0 < each < math.inf for each in self._lambdas):
-            raise UsageError("the weights do not say what they were trained for (lambda); latents cannot be refined")
-        return float(level_gain(torch.tensor(self._lambdas)[:, None], level)) * ERROR_WEIGHT * 255**2 / 3
 
     def analyse(self, x: Tensor, level: int) -> HyperpriorLatents:
         """Latents of ``x`` (1, 3, H, W) float32 in [0, 1]; ``level`` in steps of 1/256."""

@@ -8,7 +8,8 @@ al.'s with noise. The rate is that of the coder's own tables. Decoders need not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from dlcodec.codecs.base import Integers
+from dlcodec.codecs.hyperprior_network import level_gain
 from dlcodec.entropy.length import CodeLength
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.tiles import spans
 
 STEPS = 10
@@ -31,23 +34,36 @@ _EDGE = 1e-4
 _TINY = 1e-8
 
 
+def bits_per_error(lambdas: Sequence[object], level: float) -> float:
+    """What a squared error of 1 may cost in bits, pixels being from 0 to 1: ERROR_WEIGHT lambda 255^2 / 3 channels.
+
+    ``lambdas`` are those of the levels, as a checkpoint gives them. Raises UsageError where they are not known.
+    """
+    if not all(isinstance(each, int | float) and 0 < each < math.inf for each in lambdas):
+        raise UsageError("the weights do not say what they were trained for (lambda); latents cannot be refined")
+    return float(level_gain(torch.tensor(lambdas)[:, None], level)) * ERROR_WEIGHT * 255**2 / 3
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorGradient:
-    """How ``weight`` times the squared error of a picture changes with its latent; pixel values are from 0 to 1.
+    """How ``weight`` times the squared error of a picture changes with its latent; pixels are from 0 to 1.
 
-    ``synthesis`` takes (1, M, h, w) float32 to (1, 3, stride h, stride w). ``x`` is (1, 3, H, W) uint8 without the
-    padding, whose error does not matter. ``tile`` and ``halo`` are in latents; the sum over tiles is that of the whole.
+    ``synthesis`` takes ``gain`` (1, M, 1, 1) times a latent (1, M, h, w) to (1, 3, stride h, stride w).
+    ``x`` is (1, 3, H, W) uint8 without the padding, whose error does not matter. ``tile`` and ``halo`` are in latents;
+    the sum over tiles is that of the whole.
     """
 
     synthesis: nn.Module
+    gain: Tensor
     x: Tensor
     weight: float
     stride: int
     tile: int | None
     halo: int
 
-    def __call__(self, y_hat: Tensor) -> Tensor:
-        """The gradient at ``y_hat`` (1, M, h, w) float32, in its shape."""
+    def __call__(self, latent: Tensor) -> Tensor:
+        """The gradient at ``latent`` (M, h, w) float32, in its shape."""
+        y_hat = latent[None] * self.gain
         gradient = torch.zeros_like(y_hat)
         height, width = y_hat.shape[2:]
         tile = self.tile or max(height, width)
@@ -59,7 +75,7 @@ class ErrorGradient:
                 error = picture[:, :, : x.shape[2], : x.shape[3]].clamp(0, 1) - x / 255
                 (found,) = torch.autograd.grad(self.weight * error.square().sum(), part)
             gradient[:, :, rows.seen, columns.seen] += found
-        return gradient
+        return (gradient * self.gain)[0]
 
 
 def refine(
@@ -67,13 +83,13 @@ def refine(
     mu: Tensor,
     index: Integers,
     length: CodeLength,
-    error_gradient: Callable[[Tensor], Tensor],
+    error_gradient: ErrorGradient,
     after_step: Callable[[], None],
 ) -> Tensor:
     """A latent that lies on the grid around its means: ``mu`` plus whole numbers.
 
-    ``y`` and ``mu`` are (M, h, w) float32, ``index`` has the table of each symbol. ``error_gradient`` takes a latent
-    to the gradient of its error, in bits; ``after_step`` is called STEPS times.
+    ``y`` and ``mu`` are (M, h, w) float32, ``index`` has the table of each symbol; ``after_step`` is called STEPS
+    times. Raises WeightsError when the latent is not finite.
     """
     offset = y - mu
     mean, square = torch.zeros_like(offset), torch.zeros_like(offset)
@@ -92,4 +108,6 @@ def refine(
         deviation = (square / (1 - second ** (step + 1))).sqrt_().add_(_TINY)
         offset -= _RATE * (1 - step / STEPS) / (1 - first ** (step + 1)) * mean / deviation
         after_step()
+    if not offset.isfinite().all():
+        raise WeightsError("the weights give a gradient that is not finite")
     return offset.round_().add_(mu)

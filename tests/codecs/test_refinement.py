@@ -92,23 +92,25 @@ class Doubling(nn.Module):
 
 def test_the_gradient_is_that_of_the_real_pixels_alone() -> None:
     generator = torch.Generator().manual_seed(0)
-    y = torch.rand(1, 5, 3, 4, generator=generator) / 2
+    y = torch.rand(5, 3, 4, generator=generator) / 2
+    gain = torch.tensor([1.0, 0.5, 0.25, 1.0, 1.0])[None, :, None, None]
     x = torch.randint(0, 256, (1, 3, 10, 13), generator=generator, dtype=torch.uint8)
-    found = ErrorGradient(Doubling(), x, 7.0, 4, None, 0)(y)
-    assert not found[:, 3:].any()
+    found = ErrorGradient(Doubling(), gain, x, 7.0, 4, None, 0)(y)
+    assert not found[3:].any()
     for row in range(3):
         for column in range(4):
             pixels = x[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].float() / 255
-            error = 2 * y[:, :3, row : row + 1, column : column + 1] - pixels
-            torch.testing.assert_close(found[:, :3, row, column], 7 * 2 * 2 * error.sum((2, 3)))
+            error = 2 * (gain[0] * y)[:3, row : row + 1, column : column + 1] - pixels[0]
+            torch.testing.assert_close(found[:3, row, column], 7 * 2 * 2 * gain[0, :3, 0, 0] * error.sum((1, 2)))
 
 
 def test_tiles_give_the_gradient_of_the_whole(tiny: Path, photo: RGB) -> None:
     codec = load_codec(checkpoint.find("mean-scale"), CPU)
     g_s, halo = copy.deepcopy(codec._transforms.g_s), codec.synthesis_halo  # type: ignore[attr-defined]
     x = torch.from_numpy(photo[:250, :317].copy()).permute(2, 0, 1)[None]
-    y_hat = torch.randn(1, g_s[0].weight.shape[0], 16, 20, generator=torch.Generator().manual_seed(0))
-    whole, *cut = (ErrorGradient(g_s, x, 100.0, 16, tile, halo)(y_hat) for tile in (None, 4, 7))
+    y = torch.randn(g_s[0].weight.shape[0], 16, 20, generator=torch.Generator().manual_seed(0))
+    gain = torch.ones(1, len(y), 1, 1)
+    whole, *cut = (ErrorGradient(g_s, gain, x, 100.0, 16, tile, halo)(y) for tile in (None, 4, 7))
     for tiled in cut:
         torch.testing.assert_close(tiled, whole, rtol=1e-3, atol=1e-4 * whole.abs().max().item())
 
@@ -118,7 +120,7 @@ def test_bounded_memory_refines_by_tiles(tiny: Path, photo: RGB, monkeypatch: py
     original = ErrorGradient.__init__
 
     def watch(self: ErrorGradient, *arguments: object) -> None:
-        tiles.append(arguments[4])
+        tiles.append(arguments[5])
         original(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ErrorGradient, "__init__", watch)
