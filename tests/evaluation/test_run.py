@@ -20,7 +20,7 @@ from dlcodec.evaluation.results import Failure, Point, Row, read_run
 from dlcodec.evaluation.run import evaluate, resume
 from dlcodec.image import RGB, load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_images
+from dlcodec.pipeline import decode_images, encode_image
 from tests.evaluation.conftest import Start, begin, finish
 from tests.tiny import write_checkpoint, write_fusion
 
@@ -71,6 +71,18 @@ def test_any_family_is_evaluated(request_of: Start, family: str) -> None:
     assert container.unpack(data, DEFAULT_LIMITS).header.family == family
 
 
+def test_a_refined_run_has_refined_files_and_is_no_other_run(request_of: Start, pictures: Path) -> None:
+    request = request_of(taus=(1.0,), refine=True)
+    run, _ = finish(request)
+    assert run.settings.refine
+    data = (request.output / "files" / "a.png" / "q2.dlc").read_bytes()
+    rgb = load(pictures / "a.png", DEFAULT_LIMITS)
+    assert data == encode_image(rgb, 2.0, "cpu", refine=True)
+    assert data != encode_image(rgb, 2.0, "cpu")
+    with pytest.raises(UsageError, match="begun with refine True, now it is False"):
+        finish(request_of(taus=(1.0,)))
+
+
 def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     request = request_of(taus=(1.0, 0.5))
     whole, _ = finish(request_of(taus=(1.0, 0.5), output=request.output.parent / "whole"))
@@ -82,9 +94,9 @@ def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, mo
     encoded: list[float] = []
     original = evaluate.__globals__["encode_image"]
 
-    def count(rgb: object, level: float, device: str, base: Checkpoint) -> bytes:
+    def count(rgb: object, level: float, device: str, base: Checkpoint, refine: bool) -> bytes:
         encoded.append(level)
-        return original(rgb, level, device, base=base)
+        return original(rgb, level, device, base=base, refine=refine)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", count)
     run, late = finish(request)
@@ -203,10 +215,10 @@ def test_an_unforeseen_fault_of_one_image_does_not_end_the_run(
 ) -> None:
     original = evaluate.__globals__["encode_image"]
 
-    def fail_on_small(rgb: np.ndarray, level: float, device: str, base: Checkpoint) -> bytes:  # type: ignore[type-arg]
+    def fail_on_small(rgb: np.ndarray, level: float, device: str, base: Checkpoint, refine: bool) -> bytes:  # type: ignore[type-arg]
         if rgb.shape[0] == 48:
             raise MemoryError("too much")
-        return original(rgb, level, device, base=base)
+        return original(rgb, level, device, base=base, refine=refine)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", fail_on_small)
     run, events = finish(request_of())
