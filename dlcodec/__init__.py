@@ -113,8 +113,9 @@ def decode(
     Its ``info`` holds ``icc_profile``, ``exif`` and ``xmp`` where the file has them.
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
     has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
-    ``precision`` is that of the networks below tau = 1, ``auto`` takes bfloat16 where the device has it.
-    ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in ``encode``.
+    ``precision`` is that of fusion and synthesis; ``auto`` takes bfloat16 below tau = 1 where the device has it, and
+    float32 at tau = 1. ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in
+    ``encode``.
     Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """

@@ -60,7 +60,5 @@ def _load_fusion(path: str, digest: str, device: torch.device, dtype: torch.dtyp
 
 def load_fusion(base: Checkpoint, device: torch.device, precision: Precision) -> Fusion:
     """The fusion network of a base checkpoint, verified; kept for the next call. Raises UsageError, WeightsError."""
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"precision {precision!r} is none of auto, fp32, bf16")
     found = checkpoints.find_fusion(base)
     return _load_fusion(str(found.path), found.digest, device, choose_dtype(precision, device))

@@ -75,8 +75,8 @@ def paint(
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int) -> RGB:
+def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int, *, halved: bool = False) -> RGB:
     """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
     near = View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
     with repeatable(y_hat.device):
-        return paint(codec, near.of_whole(y_hat), near, crop, work, {})
+        return paint(codec, near.of_whole(y_hat), near, crop, work, {}, halved=halved)

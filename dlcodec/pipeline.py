@@ -18,7 +18,7 @@ from dlcodec.coding import Lap, code_known, decode_latent, run_steps, unwatched,
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, WeightsError
-from dlcodec.fusion.fuse import Precision, choose_dtype
+from dlcodec.fusion.fuse import Precision, choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
@@ -165,8 +165,8 @@ def decode_images(
     """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
-    takes the model's default; ``seed`` chooses its noise; ``precision`` is that of the fusion network, and of the
-    synthesis below tau = 1; ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the
+    takes the model's default; ``seed`` chooses its noise; ``precision`` is that of fusion and synthesis, ``auto``
+    always float32 at tau = 1; ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the
     fusion and synthesis of the rest; ``base`` are the weights, if not those that are installed; ``lap`` as in ``Lap``.
     Nothing is decoded before the first image is asked for.
     Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
@@ -191,11 +191,15 @@ def decode_images(
     where = choose_device(device)
     fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
+
+    def halved(tau: float) -> bool:
+        return choose_synthesis_dtype(precision, where, tau) == torch.bfloat16
+
     lap("weights")
     y_hat = codec.to_float(decode_latent(file, codec, lap), header.level)
     lap("exact path")
     if fusion is None:
-        picture = base_picture(codec, y_hat, crop, work)
+        picture = base_picture(codec, y_hat, crop, work, halved=halved(1))
         lap("synthesis")
         yield from (picture.copy() for _ in taus)
         return
@@ -213,8 +217,7 @@ def decode_images(
         with repeatable(where):
             y = near.inside(far).of_whole(next(latents))
             lap("fusion")
-            halved = tau != 1 and fusion.dtype == torch.bfloat16  # at tau = 1 every number is the base codec's
-            picture = paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved)
+            picture = paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved(tau))
             lap("synthesis")
         yield picture
 

@@ -81,9 +81,10 @@ def test_a_seed_beyond_64_bits_is_refused(tiny_file: bytes, seed: int) -> None:
         decode_image(tiny_file, 0.0, seed=seed)
 
 
-def test_an_unknown_precision_is_refused(tiny_file: bytes) -> None:
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_an_unknown_precision_is_refused(tiny_file: bytes, tau: float) -> None:
     with pytest.raises(UsageError, match="precision"):
-        decode_image(tiny_file, 0.0, precision="fp8")  # type: ignore[arg-type]
+        decode_image(tiny_file, tau, precision="fp8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("hint", [None, 0.0, 0.5, 1.0])

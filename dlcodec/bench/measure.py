@@ -49,7 +49,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of a run, JSON-ready; seconds, bytes, floating-point operations. ``fusion_type`` is D's."""
+    """All figures of a run, JSON-ready; seconds, bytes, floating-point operations.
+
+    ``number_type`` is that of fusion and synthesis.
+    """
 
     picture: str
     width: int
@@ -58,7 +61,7 @@ class Report:
     level: float
     tau: float
     steps: int
-    fusion_type: str
+    number_type: str
     repeats: int
     machine: Machine
     networks: tuple[Network, ...]
@@ -108,7 +111,7 @@ def measure(subject: Subject, wanted: Wanted) -> Report:
         level=subject.level,
         tau=subject.tau,
         steps=subject.steps,
-        fusion_type=subject.fusion_type(),
+        number_type=subject.number_type(),
         repeats=wanted.repeats,
         machine=machine,
         networks=_networks(subject),

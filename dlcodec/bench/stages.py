@@ -94,9 +94,9 @@ def _split_fusion(
     return ordered, {**flops, **new_flops}
 
 
-def _number_type(part: str, fusion_type: str) -> str:
+def _number_type(part: str, decoding: str) -> str:
     if part.startswith(("fusion", "synthesis")):
-        return fusion_type
+        return decoding
     return "float64" if part == "exact path" else "float32"
 
 
@@ -123,7 +123,7 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
             if direction == "decode" and subject.tau != 1:
                 timings, flops = _split_fusion(timings, flops, subject.steps, steps)
             for part, timing in timings.items():
-                kind = _number_type(part, subject.fusion_type()) if flops[part] else None
+                kind = _number_type(part, subject.number_type()) if flops[part] else None
                 share = flops[part] / timing.seconds / rates[kind] if kind else None
                 stages.append(Stage(f"{direction}: {part}", timing, flops[part], kind, share))
     return tuple(stages)

@@ -12,10 +12,10 @@ from dlcodec import checkpoint
 from dlcodec.arguments import check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError
-from dlcodec.fusion.fuse import Precision
+from dlcodec.fusion.fuse import Precision, choose_synthesis_dtype
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.loading import Device, choose_device, load_fusion
+from dlcodec.loading import Device, choose_device
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 
@@ -39,11 +39,9 @@ class Subject:
         """The device of all networks."""
         return choose_device(self.device)
 
-    def fusion_type(self) -> str:
-        """The name of the number type of D, and of the synthesis below tau = 1."""
-        if self.tau == 1:
-            return "float32"
-        return str(load_fusion(self.found, self.where(), self.precision).dtype).removeprefix("torch.")
+    def number_type(self) -> str:
+        """The name of the number type of the synthesis, and below tau = 1 of D."""
+        return str(choose_synthesis_dtype(self.precision, self.where(), self.tau)).removeprefix("torch.")
 
     def encode(self) -> bytes:
         """The bytes of its .dlc file."""

@@ -17,9 +17,9 @@ def _milliseconds(timing: Timing) -> list[str]:
 
 def _heading(report: Report) -> Iterator[str]:
     machine = report.machine
-    sampler = "" if report.tau == 1 else f", steps {report.steps}, fusion in {report.fusion_type}"
+    sampler = "" if report.tau == 1 else f", steps {report.steps}"
     where = f"{report.picture}, {report.width} x {report.height}, {report.family}, level {report.level:g}"
-    yield f"{where}, tau {report.tau:g}{sampler}"
+    yield f"{where}, tau {report.tau:g}{sampler} in {report.number_type}"
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     yield f"{machine.name}, {machine.cores} cores, {machine.threads} threads; {versions}"
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine.rates.items())

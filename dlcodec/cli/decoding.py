@@ -179,7 +179,7 @@ def decode(
         typer.Option(metavar="N", help="1 to 100, of a lossy output.", show_default="JPEG 95, AVIF 90, WebP lossless"),
     ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="Of the networks below tau 1; auto takes bf16 where the device has it.")
+        PrecisionName, typer.Option(help="Of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
     ] = PrecisionName.auto,
     device: Device = DeviceName.auto,
     force: Force = False,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import scale_at
 from dlcodec.fusion.denoiser import BLOCKS_HALO, Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
@@ -21,13 +22,24 @@ _MAPS = 18
 
 
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type that D runs in; ``auto`` is bfloat16 where the device multiplies it natively, else float32."""
+    """The type that D runs in; ``auto`` is bfloat16 where the device multiplies it natively, else float32.
+
+    Raises UsageError for another precision.
+    """
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision {precision!r} is none of {', '.join(get_args(Precision))}")
     if precision == "auto" and device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         native = any(check() for check in checks if check)
     return torch.bfloat16 if precision == "bf16" or (precision == "auto" and native) else torch.float32
+
+
+def choose_synthesis_dtype(precision: Precision, device: torch.device, tau: float) -> torch.dtype:
+    """The type that the synthesis runs in: D's, but float32 at tau = 1 unless bfloat16 is asked for by name."""
+    dtype = choose_dtype(precision, device)
+    return torch.float32 if tau == 1 and precision == "auto" else dtype
 
 
 def _adapter(tensors: dict[str, Tensor], name: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

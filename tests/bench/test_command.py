@@ -56,7 +56,7 @@ def test_every_stage_is_timed_and_the_networks_are_counted(steps: int) -> None:
     fusion = [stages[f"decode: fusion, {part}"]["flops"] for part in ("condition branch", "a step", "all steps")]
     assert fusion[0] + steps * fusion[1] == fusion[2]
     assert stages["decode: exact path"]["number_type"] == "float64"
-    assert stages["decode: synthesis"]["number_type"] == report["fusion_type"] == "float32"
+    assert stages["decode: synthesis"]["number_type"] == report["number_type"] == "float32"
 
 
 def test_a_step_executes_the_same_operations_whatever_their_number() -> None:
@@ -71,7 +71,7 @@ def test_at_tau_1_there_is_no_fusion() -> None:
     report = measured("--tau", "1")
     assert parts(report, "decode") == set(DECODE)
     assert [network["role"] for network in report["networks"]] == ["base"]
-    assert report["fusion_type"] == "float32"
+    assert report["number_type"] == "float32"
 
 
 def test_the_report_says_on_what_it_was_measured() -> None:

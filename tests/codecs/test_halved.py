@@ -48,9 +48,14 @@ def test_the_codec_in_memory_keeps_its_numbers(tiny: Path) -> None:
     assert torch.equal(codec.synthesise(y), before)
 
 
-def test_precision_never_changes_the_picture_of_tau_1(tiny_file: bytes) -> None:
-    base = decode_image(tiny_file, 1.0, "cpu", precision="fp32")
-    assert (decode_image(tiny_file, 1.0, "cpu", precision="bf16") == base).all()
-    together = list(decode_images(tiny_file, (0.0, 1.0), "cpu", precision="bf16"))
+def test_only_who_asks_for_bfloat16_by_name_gets_it_at_tau_1(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+    base, halved = (decode_image(tiny_file, 1.0, "cpu", precision=kind) for kind in ("fp32", "bf16"))
+    assert (halved != base).any()
+    assert abs(halved.astype(int) - base).max() <= 2
+    together = list(decode_images(tiny_file, (0.0, 1.0), "cpu"))
     assert (together[1] == base).all()
+    assert (decode_image(tiny_file, 1.0, "cpu") == base).all()
     assert (together[0] != decode_image(tiny_file, 0.0, "cpu", precision="fp32")).any()
+    assert (list(decode_images(tiny_file, (0.0, 1.0), "cpu", precision="bf16"))[1] == halved).all()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams, WindowAttention
-from dlcodec.fusion.fuse import Fusion, choose_dtype
+from dlcodec.fusion.fuse import Fusion, choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
 from tests.tiny import PARAMS, SCHEDULE, make_denoiser
 
@@ -119,3 +119,6 @@ def test_precision_is_what_was_asked_for() -> None:
     assert choose_dtype("fp32", cpu) == torch.float32
     assert choose_dtype("bf16", cpu) == torch.bfloat16
     assert choose_dtype("auto", cpu) in (torch.float32, torch.bfloat16)
+    assert choose_synthesis_dtype("auto", cpu, 0.5) == choose_dtype("auto", cpu)
+    assert choose_synthesis_dtype("auto", cpu, 1) == torch.float32
+    assert choose_synthesis_dtype("bf16", cpu, 1) == torch.bfloat16
