@@ -9,7 +9,7 @@ All functions may be called from several threads. ``import dlcodec.pillow`` teac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -97,7 +97,7 @@ def encode(
 
 
 def decode(
-    data: bytes,
+    source: bytes | str | Path | BinaryIO,
     *,
     tau: float | None = None,
     steps: int | None = None,
@@ -108,7 +108,7 @@ def decode(
     max_pixels: int | None = None,
     max_memory: float | None = None,
 ) -> Image.Image:
-    """Decompress the bytes of a .dlc file into a Pillow image of mode L, LA, RGB or RGBA.
+    """Decompress a .dlc file, its bytes, path or binary stream, into a Pillow image of mode L, LA, RGB or RGBA.
 
     Its ``info`` holds ``icc_profile``, ``exif`` and ``xmp`` where the file has them.
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
@@ -116,19 +116,21 @@ def decode(
     ``precision`` is that of fusion and synthesis; ``auto`` takes bfloat16 below tau = 1 where the device has it, and
     float32 at tau = 1. ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in
     ``encode``.
-    Raises a DlcodecError: CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
+    Raises a DlcodecError: InputError, CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
     from dlcodec.arguments import Crop
     from dlcodec.container import unpack
+    from dlcodec.files import take_bytes
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.picture import Picture, to_pillow
     from dlcodec.pipeline import decode_image
     from dlcodec.sections import unpack_extras
 
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    data = take_bytes(source, limits.file_bytes)
     extras = unpack_extras(unpack(data, limits))
-    part = None if crop is None else Crop(*crop)
+    part = None if crop is None else Crop.of(crop)
     pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
     if part is not None:
         extras = extras.cut(part.left, part.top, part.width, part.height)
@@ -136,8 +138,8 @@ def decode(
 
 
 def decode_taus(
-    data: bytes,
-    taus: Sequence[float],
+    source: bytes | str | Path | BinaryIO,
+    taus: Iterable[float],
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -147,23 +149,26 @@ def decode_taus(
     max_pixels: int | None = None,
     max_memory: float | None = None,
 ) -> Iterator[Image.Image]:
-    """Decompress the bytes of a .dlc file once for several taus; yields a Pillow image each, in their order.
+    """Decompress a .dlc file once for several taus; yields a Pillow image each, in their order.
 
     Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
-    with the arguments or the file is raised here, before the first picture is asked for.
+    with taus, steps, seed, crop, limits or the file is raised here, before the first picture is asked for.
     """
     from dlcodec.arguments import Crop, check_sampling, check_tau
     from dlcodec.container import unpack
+    from dlcodec.files import take_bytes
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import unpack_extras
 
     check_sampling(steps, seed)
+    taus = tuple(taus)
     for tau in taus:
         check_tau(tau)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    data = take_bytes(source, limits.file_bytes)
     file = unpack(data, limits)
     extras = unpack_extras(file)
-    part = None if crop is None else Crop(*crop)
+    part = None if crop is None else Crop.of(crop)
     if part is not None:
         part.check(file.header.width, file.header.height)
         extras = extras.cut(part.left, part.top, part.width, part.height)
@@ -179,26 +184,29 @@ def decode_taus(
     return pictures()
 
 
-def read_thumbnail(data: bytes) -> Image.Image | None:
-    """The small picture in the bytes of a .dlc file, in sRGB, or None where it has none; no network runs.
+def read_thumbnail(source: bytes | str | Path | BinaryIO) -> Image.Image | None:
+    """The small picture in a .dlc file, in sRGB, or None where it has none; no network runs.
 
-    Raises CorruptFileError, UnsupportedFileError or LimitError.
+    Raises InputError, CorruptFileError, UnsupportedFileError or LimitError.
     """
     from PIL import Image
 
     from dlcodec import thumbnail as thumbnails
     from dlcodec.container import unpack
+    from dlcodec.files import take_bytes
     from dlcodec.limits import DEFAULT_LIMITS
 
-    pixels = thumbnails.read_thumbnail(unpack(data, DEFAULT_LIMITS))
+    pixels = thumbnails.read_thumbnail(unpack(take_bytes(source, DEFAULT_LIMITS.file_bytes), DEFAULT_LIMITS))
     return None if pixels is None else Image.fromarray(pixels)
 
 
-def read_info(data: bytes) -> Info:
-    """Describe the bytes of a .dlc file without decoding them.
+def read_info(source: bytes | str | Path | BinaryIO) -> Info:
+    """Describe a .dlc file, its bytes, path or binary stream, without decoding it.
 
-    Raises CorruptFileError, UnsupportedFileError or LimitError.
+    Raises InputError, CorruptFileError, UnsupportedFileError or LimitError.
     """
+    from dlcodec.files import take_bytes
     from dlcodec.info import describe
+    from dlcodec.limits import DEFAULT_LIMITS
 
-    return describe(data)
+    return describe(take_bytes(source, DEFAULT_LIMITS.file_bytes))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dlcodec.errors import UsageError
@@ -18,6 +20,15 @@ class Crop:
     top: int
     width: int
     height: int
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> Crop:
+        """The crop of left, top, width and height; raises UsageError unless they are four whole numbers."""
+        try:
+            left, top, width, height = map(operator.index, numbers)
+        except (TypeError, ValueError):
+            raise UsageError(f"a crop is four whole numbers, left, top, width and height, not {numbers!r}") from None
+        return cls(left, top, width, height)
 
     def check(self, width: int, height: int) -> None:
         """Raise UsageError unless it holds a pixel and lies inside a picture of ``width`` x ``height``."""

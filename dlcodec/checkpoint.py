@@ -146,13 +146,13 @@ def weight_folders() -> list[Path]:
 
 
 def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
-    """The base checkpoint of a family: the one with this digest, or the first found.
+    """The base checkpoint of a family: the one with this digest, or the first found, ``base`` before ``base-NAME``.
 
     Raises WeightsError when there is none, or none with this digest.
     """
     others: list[str] = []
     for folder in weight_folders():
-        for path in sorted((folder / family).glob("base*.safetensors")):
+        for path in sorted((folder / family).glob("base*.safetensors"), key=lambda path: path.stem):
             checkpoint = read_metadata(path)
             if checkpoint.family != family or "base" in checkpoint.config:
                 continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageCms
 
-from dlcodec.picture import RGB, Plane
+from dlcodec.picture import RGB, Picture, Plane, to_pillow
 
 _SEEN = [0] + [255] * 255
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
@@ -56,6 +57,13 @@ def apply_profile(image: Image.Image, icc: bytes | None, *, keep: bool) -> tuple
     if converted is None:
         return image, None
     return converted.convert("L") if image.mode == "L" else converted, None
+
+
+def to_srgb(picture: Picture) -> RGB:
+    """The (H, W, 3) uint8 sRGB pixels of a picture without its alpha, as a viewer that heeds the profile shows them."""
+    image = to_pillow(replace(picture, extras=replace(picture.extras, alpha=None)))
+    converted, _ = apply_profile(image, picture.extras.icc, keep=False)
+    return np.asarray(converted.convert("RGB"))
 
 
 def fill_hidden(rgb: RGB, alpha: Plane) -> RGB:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from dlcodec import image as images
 from dlcodec.checkpoint import Checkpoint, find_fusion
+from dlcodec.console import say, show
 from dlcodec.container import unpack
 from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
@@ -90,6 +90,6 @@ def run_demo(
     for path, contents in zip(outputs, written, strict=True):
         write_atomically(path, contents)
     Console().print(table)
-    print(f"model {unpack(data, DEFAULT_LIMITS).header.model_digest.hex()}", file=sys.stderr)
+    say(f"model {unpack(data, DEFAULT_LIMITS).header.model_digest.hex()}")
     for path in outputs:
-        print(path)
+        show(str(path))

@@ -7,6 +7,7 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from dlcodec.errors import InputError, LimitError, OutputError
 
@@ -25,6 +26,23 @@ def read_bounded(path: Path, most: int) -> bytes:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > most:
         raise LimitError(f"{path} is larger than the limit of {most} bytes")
+    return data
+
+
+def take_bytes(source: bytes | str | Path | BinaryIO, most: int) -> bytes:
+    """The bytes of a file that is given as such, by its path or as a binary stream; raises InputError or LimitError."""
+    if isinstance(source, str | Path):
+        return read_bounded(Path(source), most)
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif hasattr(source, "read"):
+        data = source.read(most + 1)
+    else:
+        raise InputError(f"a file must be a path, bytes or a binary stream, not {type(source)}")
+    if not isinstance(data, bytes):
+        raise InputError("the stream gives text; open it in binary mode")
+    if len(data) > most:
+        raise LimitError(f"the file is larger than the limit of {most} bytes")
     return data
 
 

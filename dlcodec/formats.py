@@ -1,9 +1,8 @@
-"""The formats that ``decode`` writes, known by the suffix of the output, and what each can hold."""
+"""Image formats by their suffix: those that are read, those that ``decode`` writes, and what each of these can hold."""
 
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,13 @@ _TIFF_XMP = 700
 _JPEG = Format("JPEG", lossy=True, quality=95, alpha=False, most_side=65500, most_block=65500)
 _TIFF = Format("TIFF")
 _PPM = Format("PPM", alpha=False, metadata=False)
+READ_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".mpo", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
+    )
+)
+"""Of the images that are taken from folders."""
 FORMATS = {
     ".png": Format("PNG"),
     ".jpg": _JPEG,
@@ -72,6 +78,7 @@ class Target:
         A picture of another colour space becomes sRGB where the format holds no profile. Raises OutputError.
         """
         from dlcodec.colour import apply_profile
+        from dlcodec.opening import quiet
         from dlcodec.picture import to_pillow
 
         image = to_pillow(picture)
@@ -86,8 +93,7 @@ class Target:
         image.info = {}
         stream = io.BytesIO()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 image.save(stream, self.format.name, **self._options(info))
         except Exception as error:  # metadata may be anything, and Pillow raises nearly anything for it
             raise OutputError(f"cannot write the picture as {self.format.name}: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dlcodec import metadata
 from dlcodec.colour import apply_profile, fill_hidden
 from dlcodec.errors import DlcodecError, InputError, LimitError
-from dlcodec.files import read_bounded
+from dlcodec.files import read_bounded, take_bytes
 from dlcodec.jpeg import check_segments
 from dlcodec.limits import Limits
+from dlcodec.opening import allowing, quiet
 from dlcodec.picture import RGB as RGB
 from dlcodec.picture import Extras, Picture, Plane
 from dlcodec.sections import MOST_METADATA
@@ -59,7 +59,7 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
         raise InputError(f"{name} is empty")
     check_segments(data, name)
     notes: list[str] = []
-    with _our_errors(name), _allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _our_errors(name, limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
         # To count the frames, Pillow would read through all of them, in TIFF in time that grows with their square.
         if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -71,23 +71,10 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
 
 
 @contextmanager
-def _allowing(pixels: int) -> Iterator[None]:
-    """Pillow refuses at twice a bound of its own; raise it where ours is higher."""
-    own = Image.MAX_IMAGE_PIXELS
-    if own is not None and pixels > 2 * own:
-        Image.MAX_IMAGE_PIXELS = pixels
+def _our_errors(name: str, limits: Limits) -> Iterator[None]:
+    """Whatever Pillow raises for an image within the limits becomes InputError or LimitError; it warns of nothing."""
     try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = own
-
-
-@contextmanager
-def _our_errors(name: str) -> Iterator[None]:
-    """Whatever Pillow raises for an image becomes InputError or LimitError; what it warns of is not shown."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet(), allowing(limits.pixels):
             yield
     except Image.DecompressionBombError as error:
         raise LimitError(f"{name} has far more pixels than an image may have; --max-pixels changes that") from error
@@ -107,22 +94,14 @@ def take_picture(
     if isinstance(source, Image.Image):
         limits.check_size(*source.size)
         notes: list[str] = []
-        with _our_errors("the image"):
+        with _our_errors("the image", limits):
             picture = to_picture(source, strip=strip, warn=notes.append)
         for note in notes:
             warn(f"the image: {note}")
         return picture
-    if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-    elif hasattr(source, "read"):
-        data = source.read(limits.file_bytes + 1)
-    else:
+    if not hasattr(source, "read") and not isinstance(source, bytes | bytearray | memoryview):
         raise InputError(f"an image must be a Pillow image, an array, a path, bytes or a stream, not {type(source)}")
-    if not isinstance(data, bytes):
-        raise InputError("the stream gives text; open it in binary mode")
-    if len(data) > limits.file_bytes:
-        raise LimitError(f"the image is larger than the limit of {limits.file_bytes} bytes")
-    return read_picture(data, "the image", limits, strip=strip, warn=warn)
+    return read_picture(take_bytes(source, limits.file_bytes), "the image", limits, strip=strip, warn=warn)
 
 
 def read_size(path: Path, limits: Limits) -> tuple[int, int]:
@@ -130,13 +109,11 @@ def read_size(path: Path, limits: Limits) -> tuple[int, int]:
     try:
         data = read_bounded(path, limits.file_bytes)
         check_segments(data, str(path))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                # Of a TIFF file, Pillow tells the upright size at once.
-                turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
-                return (height, width) if turned else (width, height)
+        with quiet(), allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            # Of a TIFF file, Pillow tells the upright size at once.
+            turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
+            return (height, width) if turned else (width, height)
     except DlcodecError:
         raise
     except Exception as error:  # as in _our_errors
@@ -150,7 +127,7 @@ def read_whole_size(path: Path, limits: Limits) -> tuple[int, int]:
     """
     data = read_bounded(path, limits.file_bytes)
     check_segments(data, str(path))
-    with _our_errors(str(path)), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _our_errors(str(path), limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
         size = image.size
         if image.format != "PNG":
@@ -199,7 +176,8 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Plane | None]:
     """The image without transparency, grey staying grey, and its alpha plane (H, W) uint8."""
     key = image.info.get("transparency")
     if key is not None and (image.mode in ("1", "L") or image.mode.startswith("I")):
-        alpha = np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
+        samples = image.convert("L") if image.mode == "1" else image  # Pillow gives the key of two colours as 0 or 255
+        alpha = np.where(np.asarray(samples) == key, 0, 255).astype(np.uint8)
         del image.info["transparency"]
         return image, alpha
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and key is None:
@@ -244,6 +222,6 @@ def png_bytes(rgb: RGB) -> bytes:
 
 
 def psnr(original: RGB, decoded: RGB) -> float:
-    """``10 log10(255^2 / MSE)`` in dB over all samples of two (H, W, 3) uint8 pictures; infinite where equal."""
+    """``10 log10(255^2 / MSE)`` in dB over all samples of two uint8 pictures of one shape; infinite where equal."""
     mse = float(np.square(decoded.astype(np.float32) - original).mean(dtype=np.float64))
     return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)

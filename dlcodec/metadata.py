@@ -10,7 +10,8 @@ from PIL import ExifTags, Image
 from dlcodec.picture import EXIF_PREFIX
 
 EXIF_KEYS = ("exif", "Raw profile type exif")
-"""Where Pillow keeps EXIF in ``Image.info``."""
+XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps EXIF and XMP in ``Image.info``."""
 _ORIENTATION = 0x0112
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]')  # what Pillow honours too
 _PHOTOGRAPH_TAGS = (
@@ -77,5 +78,5 @@ def read_exif(image: Image.Image) -> bytes | None:
 
 def read_xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of a loaded Pillow image."""
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    xmp = next(filter(None, map(image.info.get, XMP_KEYS)), None)
     return (xmp.encode() if isinstance(xmp, str) else xmp) or None

@@ -58,15 +58,18 @@ def pillow_info(extras: Extras) -> dict[str, bytes]:
     return {key: value for key, value in info.items() if value is not None}
 
 
+def to_luma(rgb: RGB) -> Plane:
+    """The grey (H, W) uint8 of (H, W, 3) uint8 pixels, by the weights of ITU-R 601-2."""
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
 def to_pillow(picture: Picture) -> Image.Image:
     """The picture as a Pillow image of mode L, LA, RGB or RGBA.
 
     Grey is the luma of the pixels. ``info`` holds ``icc_profile``, ``exif`` and ``xmp`` where the picture has them.
     """
     extras = picture.extras
-    image = Image.fromarray(picture.rgb)
-    if extras.grey:
-        image = image.convert("L")
+    image = Image.fromarray(to_luma(picture.rgb) if extras.grey else picture.rgb)
     if extras.alpha is not None:
         image.putalpha(Image.fromarray(extras.alpha))
     image.info.update(pillow_info(extras))

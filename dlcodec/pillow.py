@@ -24,9 +24,10 @@ from PIL import Image, ImageFile
 import dlcodec
 from dlcodec.arguments import check_sampling, check_tau
 from dlcodec.checkpoint import DEFAULT_FAMILY, find
-from dlcodec.container import MAGIC, unpack
+from dlcodec.container import MAGIC, SECTION_ALPHA, unpack
 from dlcodec.errors import DlcodecError, LimitError, UsageError
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.metadata import EXIF_KEYS, XMP_KEYS
 from dlcodec.picture import pillow_info
 from dlcodec.sections import unpack_extras
 
@@ -35,7 +36,8 @@ __all__ = ["EXTENSION", "FORMAT", "MIME_TYPE", "DlcImageFile"]
 FORMAT = "DLC"
 EXTENSION = ".dlc"
 MIME_TYPE = "image/x-dlcodec"
-_METADATA = ("exif", "icc_profile", "xmp")
+_METADATA = {"exif": EXIF_KEYS, "icc_profile": ("icc_profile",), "xmp": XMP_KEYS}
+"""The options of ``save`` that replace what ``info`` has, and where that is."""
 _T = TypeVar("_T")
 
 
@@ -60,8 +62,8 @@ class _Option(Generic[_T]):
     def __set_name__(self, owner: type[DlcImageFile], name: str) -> None:
         self._name = f"_{name}"
 
-    def __get__(self, picture: DlcImageFile, owner: type[DlcImageFile]) -> _T:
-        value: _T = vars(picture).get(self._name, self._default)
+    def __get__(self, picture: DlcImageFile | None, owner: type[DlcImageFile]) -> _T:
+        value: _T = self._default if picture is None else vars(picture).get(self._name, self._default)
         return value
 
     def __set__(self, picture: DlcImageFile, value: _T) -> None:
@@ -106,8 +108,10 @@ class DlcImageFile(ImageFile.ImageFile):
             if len(data) > DEFAULT_LIMITS.file_bytes:
                 raise LimitError(f"the file is larger than the limit of {DEFAULT_LIMITS.file_bytes} bytes")
             info = dlcodec.read_info(data)
-            extras = unpack_extras(unpack(data, DEFAULT_LIMITS))
-        self._mode = ("L" if extras.grey else "RGB") + ("" if extras.alpha is None else "A")
+            file = unpack(data, DEFAULT_LIMITS)
+            extras = unpack_extras(file, alpha=False)
+        transparent = any(section.type == SECTION_ALPHA for section in file.sections)
+        self._mode = ("L" if extras.grey else "RGB") + ("A" if transparent else "")
         self._size = info.width, info.height
         self.info = {"level": info.level, "model": info.model_digest}
         if info.tau_hint is not None:
@@ -153,10 +157,16 @@ def _choose_level(options: dict[str, Any]) -> float | None:
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options = im.encoderinfo
-    given = {name: options[name] for name in _METADATA if options.get(name) is not None}
+    given = {name: options[name] for name in _METADATA if name in options}
     if given:
         im = im.copy()
-        im.info |= {name: each.tobytes() if isinstance(each, Image.Exif) else each for name, each in given.items()}
+        for key in (key for name in given for key in _METADATA[name]):
+            im.info.pop(key, None)
+        im.info |= {
+            name: each.tobytes() if isinstance(each, Image.Exif) else each
+            for name, each in given.items()
+            if each is not None  # None leaves it out
+        }
     with _pillow_errors():
         fp.write(
             dlcodec.encode(

@@ -20,6 +20,7 @@ from dlcodec.container import (
     Section,
 )
 from dlcodec.errors import CorruptFileError
+from dlcodec.opening import allowing, quiet
 from dlcodec.picture import Extras, Plane
 
 MOST_METADATA = 2**24
@@ -41,10 +42,10 @@ def pack_extras(extras: Extras) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-def unpack_extras(file: Container) -> Extras:
-    """What accompanies the picture of a file; nothing is allocated beyond the header's sides and MOST_METADATA.
+def unpack_extras(file: Container, *, alpha: bool = True) -> Extras:
+    """What accompanies the picture of a file, on demand without its alpha plane.
 
-    Raises CorruptFileError.
+    Nothing is allocated beyond the header's sides and MOST_METADATA. Raises CorruptFileError.
     """
     found: dict[int, bytes] = {}
     for section in file.sections:
@@ -53,9 +54,9 @@ def unpack_extras(file: Container) -> Extras:
         found[section.type] = section.data
     if found.get(SECTION_GREY):
         raise CorruptFileError("the mark of a grey picture is not empty")
-    alpha = found.get(SECTION_ALPHA)
+    plane = found.get(SECTION_ALPHA) if alpha else None
     return Extras(
-        alpha=None if alpha is None else _unpack_plane(alpha, file.header.width, file.header.height),
+        alpha=None if plane is None else _unpack_plane(plane, file.header.width, file.header.height),
         grey=SECTION_GREY in found,
         icc=_inflate(found, SECTION_ICC),
         exif=_inflate(found, SECTION_EXIF),
@@ -105,7 +106,8 @@ def _unpack_plane(data: bytes, width: int, height: int) -> Plane:
     if webp:
         _check_webp(data, width, height)
     try:
-        with Image.open(io.BytesIO(data), formats=("WEBP",) if webp else ("PNG",)) as image:
+        formats = ("WEBP",) if webp else ("PNG",)
+        with quiet(), allowing(width * height), Image.open(io.BytesIO(data), formats=formats) as image:
             if image.size != (width, height):
                 raise CorruptFileError("the file's alpha has other sides than its picture")
             if image.mode not in (("RGB", "RGBA") if webp else ("1", "L")):

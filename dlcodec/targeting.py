@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from dlcodec import checkpoint as checkpoints
 from dlcodec.arguments import Crop, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
-from dlcodec.container import Section
+from dlcodec.container import SECTION_GREY, Section
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.entropy.length import CodeLength
@@ -19,6 +22,7 @@ from dlcodec.image import RGB, psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import Device, choose_device
 from dlcodec.painting import base_picture
+from dlcodec.picture import to_luma
 from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image
 from dlcodec.targets import Target, search_level
 
@@ -80,7 +84,9 @@ class _Search:
     """
 
     def __init__(self, image: AnalysedImage, rgb: RGB, goal: float) -> None:
-        self._image, self._rgb, self._goal = image, rgb, goal
+        self._image, self._goal = image, goal
+        self._grey = any(section.type == SECTION_GREY for section in image.sections)
+        self._original = self._shown(rgb)
         self.files: dict[int, bytes] = {}
         self._psnrs: dict[int, float] = {}
         self._last: tuple[_Draft, Integers] | None = None
@@ -92,6 +98,10 @@ class _Search:
             latent, draft.digest = run_steps(self._image.coding_steps(level), code_known(draft))
             self._last = draft, latent
         return self._last
+
+    def _shown(self, rgb: RGB) -> npt.NDArray[np.uint8]:
+        """What is written of such pixels: of a grey picture, their luma."""
+        return to_luma(rgb) if self._grey else rgb
 
     def file(self, level: int) -> bytes:
         """The file at ``level``."""
@@ -115,7 +125,7 @@ class _Search:
             _, latent = self._draft(level)
             whole = Crop(0, 0, self._image.width, self._image.height)
             picture = base_picture(codec, codec.to_float(latent, level), whole, self._image.work)
-            self._psnrs[level] = min(psnr(self._rgb, picture), _EXACT_PSNR)
+            self._psnrs[level] = min(psnr(self._original, self._shown(picture)), _EXACT_PSNR)
         return self._psnrs[level]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import pipeline
-from dlcodec.errors import CorruptFileError, DlcodecError, LimitError, UsageError
+from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,3 +122,26 @@ def test_a_picture_can_be_a_path_an_array_or_a_pillow_image(tmp_path: Path, tiny
         dlcodec.encode, (image, np.asarray(image), tmp_path / "a.png", str(tmp_path / "a.png"))
     )
     assert len(set(forms)) == 1
+
+
+def test_a_file_is_given_as_bytes_path_or_stream(tiny_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.dlc"
+    path.write_bytes(tiny_file)
+    expected = dlcodec.decode(tiny_file, tau=1).tobytes()
+    for source in (path, str(path), io.BytesIO(tiny_file), bytearray(tiny_file), memoryview(tiny_file)):
+        assert dlcodec.decode(source, tau=1).tobytes() == expected
+    assert [each.tobytes() for each in dlcodec.decode_taus(path, (tau for tau in (1, 1)))] == [expected] * 2
+    assert dlcodec.read_info(path) == dlcodec.read_info(tiny_file)
+    assert dlcodec.read_thumbnail(str(path)) is None
+    with pytest.raises(InputError, match="a path, bytes or a binary stream"):
+        dlcodec.decode(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="binary mode"):
+        dlcodec.read_info(io.StringIO("text"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="cannot read"):
+        dlcodec.decode(tmp_path / "absent.dlc")
+
+
+@pytest.mark.parametrize("crop", [(0.0, 0, 8, 8), (0, 0, 8), "0123", None.__class__])
+def test_a_crop_is_four_whole_numbers(tiny_file: bytes, crop: object) -> None:
+    with pytest.raises(UsageError, match="four whole numbers"):
+        dlcodec.decode(tiny_file, crop=crop)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from dlcodec import memory
 from dlcodec.arguments import Crop
 from dlcodec.checkpoint import find
 from dlcodec.errors import LimitError, UsageError
-from dlcodec.image import load, png_bytes
+from dlcodec.image import load, png_bytes, read_size, read_whole_size
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.opening import allowing, quiet
 from dlcodec.picture import Extras, Picture
 from dlcodec.pipeline import decode_image, decode_images, encode_image
 from tests.conftest import RGB
@@ -150,7 +152,41 @@ def test_pillows_own_bound_is_moved_only_while_a_picture_is_read(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     (tmp_path / "a.png").write_bytes(png_bytes(np.zeros((30, 30, 3), np.uint8)))
     assert load(tmp_path / "a.png", DEFAULT_LIMITS).shape == (30, 30, 3)
+    assert read_size(tmp_path / "a.png", DEFAULT_LIMITS) == (30, 30)
+    assert read_whole_size(tmp_path / "a.png", DEFAULT_LIMITS) == (30, 30)
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_readers_that_overlap_leave_pillow_and_its_warnings_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    first, second = allowing(500), allowing(300)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 300
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    before = warnings.filters[:]
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    try:
+        with pytest.warns(UserWarning, match="out of reach"):
+            warnings.warn("the target is out of reach", stacklevel=1)
+    finally:
+        warnings.filters[:] = before
+
+
+def test_a_picture_above_pillows_bound_keeps_its_alpha(
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    picture = Image.fromarray(photo[:30, :40])
+    picture.putalpha(Image.linear_gradient("L").resize((40, 30)))
+    decoded = dlcodec.decode(dlcodec.encode(picture))
+    assert decoded.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:

@@ -212,3 +212,12 @@ def test_weights_are_found_by_digest_among_several(tiny: Path, tmp_path: Path, m
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
     assert find("mean-scale", wanted).path.name == "base2.safetensors"
     assert find("mean-scale").path == other
+
+
+def test_other_weights_beside_the_base_are_taken_by_digest_only(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = write_checkpoint(tmp_path, seed=1)
+    (base.parent / "base-NAME.safetensors").write_bytes(tiny.read_bytes())
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    assert find("mean-scale").path == base

@@ -266,6 +266,13 @@ def test_debug_shows_the_traceback_and_keeps_the_code(folder: Path) -> None:
     assert "CorruptFileError" in result.stderr
 
 
+@pytest.mark.parametrize("options", [["--nosuch"], ["x.png", "-o", "y.dlc", "-q", "abc"]])
+def test_debug_keeps_the_code_of_wrong_arguments(options: list[str]) -> None:
+    result = run("--debug", "encode", *options)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Traceback")
+
+
 def test_a_message_with_line_breaks_is_one_line(folder: Path, fails: Callable[..., str]) -> None:
     assert "two lines" in fails(3, "decode", folder / "two\nlines", "-o", folder / "a.png")
 

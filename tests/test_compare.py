@@ -14,10 +14,12 @@ import dlcodec
 from dlcodec import compare
 from dlcodec.cli import app
 from dlcodec.cli.options import parse_crop
+from dlcodec.colour import apply_profile
 from dlcodec.compare import PSNR, Measure, read_source, run_compare
 from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, OutputError, UsageError
 from dlcodec.sheet import Column
 from tests.conftest import RGB
+from tests.profiles import adobe_rgb, grey
 
 
 @pytest.fixture
@@ -160,3 +162,22 @@ def test_the_command_writes_a_sheet(folder: Path) -> None:
     with Image.open(folder / "o.png") as sheet:
         assert sheet.width == 2 * 300 + 3 * 8
         assert np.asarray(sheet).std() > 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_picture_with_a_profile_is_compared_as_it_is_seen(
+    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    original = Image.fromarray(photo[:40, :60]).convert(mode)
+    original.save(tmp_path / "a.png", icc_profile=adobe_rgb() if mode == "RGB" else grey(1.0))
+    (tmp_path / "a.dlc").write_bytes(dlcodec.encode(tmp_path / "a.png"))
+    shown: list[RGB] = []
+    monkeypatch.setattr(compare, "most_different", lambda first, rest: shown.extend(rest) or (slice(0, 9), slice(0, 9)))
+    answer = CliRunner().invoke(
+        app, ["compare", str(tmp_path / "a.png"), str(tmp_path / "a.dlc@1"), "-o", str(tmp_path / "o.png")]
+    )
+    assert answer.exit_code == 0, answer.output
+    decoded = dlcodec.decode(tmp_path / "a.dlc", tau=1)
+    seen, _ = apply_profile(decoded, decoded.info["icc_profile"], keep=False)
+    assert np.array_equal(shown[0], seen.convert("RGB"))
+    assert not np.array_equal(seen, decoded)

@@ -154,6 +154,18 @@ def test_one_pixel_that_is_not_opaque_is_kept_and_refused_by_the_plain_reader(
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("key", [0, 1])
+def test_of_two_colours_either_can_be_the_transparent_one(tmp_path: Path, colours: RGB, key: int) -> None:
+    bits = colours[..., 0] > np.median(colours[..., 0])
+    path = _save(tmp_path / "a.png", Image.fromarray(bits), transparency=key)
+    with Image.open(path) as opened:
+        expected = np.asarray(opened.convert("RGBA").getchannel("A"))
+    _, extras = _picture(path)
+    assert extras.alpha is not None
+    assert 0 < (expected == 0).sum() < expected.size
+    assert np.array_equal(extras.alpha, expected)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "I;16"])
 def test_a_transparent_colour_becomes_alpha(tmp_path: Path, colours: RGB, mode: str) -> None:
     image = (

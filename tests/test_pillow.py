@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 import subprocess
@@ -17,9 +18,11 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 import dlcodec
 import dlcodec.pillow
+from dlcodec import sections
 from dlcodec.errors import CorruptFileError, InputError, WeightsError
 from dlcodec.pillow import DlcImageFile
 from tests.conftest import RGB
+from tests.profiles import adobe_rgb
 
 
 @pytest.fixture
@@ -291,3 +294,34 @@ def test_mode_and_metadata_are_known_before_decoding(tiny: Path, photo: RGB, mod
     opened.load()
     assert (opened.mode, opened.info) == (mode, before)
     assert next(dlcodec.decode_taus(saved(picture), [1])).mode == mode
+
+
+def test_none_leaves_metadata_out(picture: Image.Image, tiny: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    picture.info.update(exif=exif.tobytes(), xmp=b"<x/>", icc_profile=adobe_rgb())
+    assert {"exif", "xmp", "icc_profile"} <= open_bytes(saved(picture)).info.keys()
+    bare = open_bytes(saved(picture, exif=None, xmp=None, icc_profile=None))
+    assert not {"exif", "xmp", "icc_profile"} & bare.info.keys()
+    assert {"exif", "xmp", "icc_profile"} <= picture.info.keys()
+
+
+def test_opening_leaves_the_alpha_plane_for_later(
+    picture: Image.Image, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture.putalpha(90)
+    data = saved(picture)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sections, "_unpack_plane", refuse)
+        opened = open_bytes(data)
+    assert opened.mode == "RGBA"
+    assert opened.getchannel("A").getextrema() == (90, 90)
+
+
+def test_the_class_can_be_inspected() -> None:
+    members = dict(inspect.getmembers(DlcImageFile))
+    assert (members["tau"], members["steps"], members["seed"]) == (None, None, 0)

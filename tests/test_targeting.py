@@ -5,7 +5,9 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import dlcodec
 from dlcodec import targeting
@@ -191,3 +193,16 @@ def test_kodak_images_land_within_1_percent_below(name: str) -> None:
     goal = math.floor(measured(rgb, encode_image(rgb, 3)))
     encoded = encode_to_target(rgb, Target("dB", goal), strict=True)
     assert goal <= measured(rgb, encoded.data) <= goal + 0.02
+
+
+def test_the_psnr_of_a_grey_picture_is_that_of_what_is_written(photo: RGB) -> None:
+    original = Image.fromarray(photo[:96, :128]).convert("L")
+
+    def written(data: bytes) -> float:
+        decoded = dlcodec.decode(data, tau=1)
+        assert decoded.mode == "L"
+        return psnr(np.asarray(original), np.asarray(decoded))
+
+    goal = (written(dlcodec.encode(original, level=0)) + written(dlcodec.encode(original, level=7))) / 2
+    reached = written(dlcodec.encode(original, target_psnr=goal))
+    assert goal <= reached <= goal + PSNR_ABOVE + 0.01

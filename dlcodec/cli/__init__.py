@@ -90,13 +90,13 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
+        fault = _fault_of_arguments(error)
         if debug and sys.stderr:
             traceback.print_exc()
-        elif fault := _fault_of_arguments(error):
+        elif fault:
             complain(fault)
-            sys.exit(2)
         elif isinstance(error, DlcodecError):
             complain(str(error))
         else:
             complain(f"internal error ({type(error).__name__}: {error}); --debug shows where")
-        sys.exit(error.exit_code if isinstance(error, DlcodecError) else 1)
+        sys.exit(error.exit_code if isinstance(error, DlcodecError) else 2 if fault else 1)

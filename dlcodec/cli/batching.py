@@ -72,6 +72,17 @@ def _sentence(name: str, error: Exception) -> str:
     return message if printable(name) in printable(message) else f"{name}: {message}"
 
 
+def _trace(error: Exception) -> str:
+    """The traceback of an exception, empty without --debug; the exception loses it, and so the picture it was about."""
+    text = "".join(traceback.format_exception(error)) if "--debug" in sys.argv[1:] else ""
+    causes: list[BaseException | None] = [error]
+    while causes:
+        if (cause := causes.pop()) and cause.__traceback__:
+            cause.__traceback__ = None
+            causes += [cause.__cause__, cause.__context__]
+    return text
+
+
 def exit_code(error: Exception) -> int:
     """Of the command line, for an exception of one file."""
     return error.exit_code if isinstance(error, DlcodecError) else 1
@@ -126,6 +137,7 @@ def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -
     Standard output has JSON lines or nothing. Of several files, failures are told at the end, one sentence each.
     """
     failed: list[tuple[Job, Exception]] = []
+    traces: list[str] = []
     written = skipped = 0
     with _progress(total) as after_file:
         for outcome in outcomes:
@@ -136,6 +148,8 @@ def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -
                     show(json.dumps(line))
             if outcome.error:
                 failed.append((outcome.job, outcome.error))
+                if total > 1:
+                    traces.append(_trace(outcome.error))
             detail(
                 f"{outcome.job.name}: read {outcome.read_seconds:.3f} s, network {outcome.work_seconds:.3f} s, "
                 f"write {outcome.write_seconds:.3f} s"
@@ -150,9 +164,9 @@ def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -
         say(f"{written} written, {skipped} skipped, {len(failed)} failed")
     if failed and total == 1:
         raise failed[0][1]
-    for job, error in failed:
+    for (job, error), trace in zip(failed, traces, strict=True):
         complain(_sentence(job.name, error))
-        if "--debug" in sys.argv[1:] and sys.stderr:
-            traceback.print_exception(error)
+        if trace and sys.stderr:
+            print(trace, end="", file=sys.stderr)
     if failed:
         raise typer.Exit(exit_code(failed[0][1]))

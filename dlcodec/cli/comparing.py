@@ -36,14 +36,18 @@ def compare(
     from dlcodec.compare import run_compare
 
     def decode(data: bytes, tau: float) -> RGB:
+        from dlcodec.colour import to_srgb
         from dlcodec.container import unpack
         from dlcodec.limits import DEFAULT_LIMITS
+        from dlcodec.picture import Picture
         from dlcodec.pipeline import decode_image
+        from dlcodec.sections import unpack_extras
         from dlcodec.selection import base_to_decode
 
-        header = unpack(data, DEFAULT_LIMITS).header
-        base = base_to_decode(model, header.family, header.model_digest)
-        return decode_image(data, tau, device.value, base=base)
+        file = unpack(data, DEFAULT_LIMITS)
+        base = base_to_decode(model, file.header.family, file.header.model_digest)
+        pixels = decode_image(data, tau, device.value, base=base)
+        return to_srgb(Picture(pixels, unpack_extras(file, alpha=False)))
 
     part = None if crop is None else parse_crop(crop)
     shown = run_compare(pictures, output, decode, find_measures, crop=part, zoom=zoom, force=force)

@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from dlcodec.picture import Picture
     from dlcodec.targets import Target
 
-SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".mpo", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
-    )
-)
-"""Of the images that are taken from folders."""
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -187,6 +179,7 @@ def encode(
     from dlcodec.batch.run import Finished, run
     from dlcodec.container import unpack
     from dlcodec.files import make_folder
+    from dlcodec.formats import READ_SUFFIXES
     from dlcodec.image import read_picture
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.selection import base_to_encode
@@ -208,7 +201,7 @@ def encode(
     with stage("plan"):
         planned = plan(
             inputs,
-            SUFFIXES,
+            READ_SUFFIXES,
             lambda stem: [f"{stem}.dlc"],
             output=output,
             out_dir=out_dir,

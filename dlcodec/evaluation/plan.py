@@ -21,12 +21,12 @@ from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure,
 from dlcodec.evaluation.patch_fid import PatchFid, fid_weights
 from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
+from dlcodec.formats import READ_SUFFIXES
 from dlcodec.fusion.fuse import choose_dtype
 from dlcodec.loading import Device, choose_device
 from dlcodec.machine import device_name, find_versions
 from dlcodec.selection import base_to_encode
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".gif", ".jp2")
 _PACKAGES = (
     *("torch", "numpy", "pillow", "pillow-jxl-plugin", "constriction"),
     *("pytorch-msssim", "lpips", "torchvision", "pyiqa", "torch-fidelity"),
@@ -68,9 +68,10 @@ class Plan:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder by their suffix, sorted; raises InputError when there are none."""
+    """The image files of a folder by their suffix, sorted, none hidden; raises InputError when there are none."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        visible = (path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+        paths = sorted(path for path in visible if path.suffix.lower() in READ_SUFFIXES)
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import checkpoint, files, loading, pipeline
+from dlcodec.errors import InputError
 from tests.cli.conftest import Run
 from tests.conftest import RGB
 
@@ -254,3 +257,23 @@ def test_an_interrupt_leaves_whole_files_only(here: Path, run: Run, monkeypatch:
     assert below("dlc") in (["a.dlc"], ["a.dlc", "b.dlc"])
     for name in below("dlc"):
         dlcodec.read_info(Path("dlc", name).read_bytes())
+
+
+def test_what_failed_keeps_no_picture_in_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[RGB]] = []
+    counts: list[int] = []
+
+    def fail(rgb: RGB, *_: object, **__: object) -> bytes:
+        gc.collect()
+        counts.append(sum(each() is not None for each in alive))
+        alive.append(weakref.ref(rgb))
+        try:
+            raise KeyError
+        except KeyError as error:
+            raise InputError("no") from error
+
+    monkeypatch.setattr(pipeline, "encode_image", fail)
+    for place in range(6):
+        Image.new("RGB", (9, 9), (place, 0, 0)).save(f"in/x{place}.png")
+    assert run("encode", "-r", "in", "--out-dir", "dlc", "--jobs", "1").code == 3
+    assert counts == [0] * 9
