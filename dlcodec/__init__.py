@@ -21,8 +21,48 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-__all__ = ["DlcodecError", "Info", "__version__", "decode", "decode_taus", "encode", "read_info", "read_thumbnail"]
+    from dlcodec.models import Model
+
+__all__ = [
+    "DlcodecError",
+    "Info",
+    "__version__",
+    "decode",
+    "decode_taus",
+    "encode",
+    "open_model",
+    "read_info",
+    "read_thumbnail",
+]
 __version__ = "0.1.0"
+
+
+def _name_of(model: str | Path | Model | None) -> str | None:
+    return None if model is None else str(getattr(model, "path", model))
+
+
+def open_model(model: str | Path | None = None, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Model:
+    """Verify and load the weights of a base codec, and of its fusion where there is one; what they say of themselves.
+
+    ``model`` is the name of an installed family, a folder of weights or a file; None is the default family. Nothing
+    needs to be opened before it is used: this says early what is wrong, and spares the first call the loading. What
+    it gives may be the ``model`` of the other functions. Raises UsageError or WeightsError.
+    """
+    from dlcodec.checkpoint import find_fusion
+    from dlcodec.errors import WeightsError
+    from dlcodec.loading import choose_device, load_codec, load_fusion
+    from dlcodec.models import describe
+    from dlcodec.selection import base_to_encode
+
+    base = base_to_encode(_name_of(model))
+    where = choose_device(device)
+    load_codec(base, where)
+    try:
+        find_fusion(base)
+    except WeightsError:  # enough for tau = 1
+        return describe(base.path)
+    load_fusion(base, where, "auto")
+    return describe(base.path)
 
 
 def encode(
@@ -37,6 +77,7 @@ def encode(
     strip: bool = False,
     thumbnail: int | None = None,
     refine: bool = False,
+    model: str | Path | Model | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     max_pixels: int | None = None,
     max_memory: float | None = None,
@@ -50,8 +91,9 @@ def encode(
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
     ``refine`` searches for a latent of less error for its bits, in 14 to 29 times the time.
-    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``max_pixels`` refuses larger
-    pictures (None: 2^27); ``max_memory`` in GiB bounds what the process takes on a CPU.
+    ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``model`` names the weights, as
+    in ``open_model``. ``max_pixels`` refuses larger pictures (None: 2^27); ``max_memory`` in GiB bounds what the
+    process takes on a CPU.
     A UserWarning says what else of an image is left out: damaged EXIF, the frames after the first.
     Raises a DlcodecError: InputError, LimitError, UsageError or WeightsError.
     """
@@ -63,12 +105,14 @@ def encode(
     from dlcodec import thumbnail as thumbnails
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import pack_extras
+    from dlcodec.selection import base_to_encode
     from dlcodec.targets import choose_target
 
     target = choose_target(level, target_bpp, target_bytes, target_psnr, strict=strict)
     if thumbnail is not None:
         thumbnails.check_side(thumbnail)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
+    base = base_to_encode(_name_of(model))
     notes: list[str] = []
     if isinstance(image, np.ndarray):
         picture = images.from_array(image)
@@ -82,12 +126,22 @@ def encode(
     if target is None:
         from dlcodec.pipeline import encode_image
 
-        data = encode_image(picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections, refine=refine)
+        data = encode_image(
+            picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections, refine=refine, base=base
+        )
     else:
         from dlcodec.targeting import encode_to_target
 
         encoded = encode_to_target(
-            picture.rgb, target, device, limits, tau_hint=tau_hint, strict=strict, sections=sections, refine=refine
+            picture.rgb,
+            target,
+            device,
+            limits,
+            tau_hint=tau_hint,
+            strict=strict,
+            sections=sections,
+            refine=refine,
+            base=base,
         )
         data = encoded.data
         notes += [encoded.warning] if encoded.warning else []
@@ -103,6 +157,7 @@ def decode(
     steps: int | None = None,
     seed: int = 0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    model: str | Path | Model | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     crop: tuple[int, int, int, int] | None = None,
     max_pixels: int | None = None,
@@ -114,8 +169,8 @@ def decode(
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic; None takes the file's hint, or 0 where it
     has none. ``steps`` of the fusion sampler, 1 to 50, None takes the model's default; ``seed`` chooses its noise;
     ``precision`` is that of fusion and synthesis; ``auto`` takes bfloat16 below tau = 1 where the device has it, and
-    float32 at tau = 1. ``crop`` is left, top, width and height in pixels; ``max_pixels`` and ``max_memory`` as in
-    ``encode``.
+    float32 at tau = 1. ``crop`` is left, top, width and height in pixels; ``model`` names the weights to look among,
+    None all that are installed; ``max_pixels`` and ``max_memory`` as in ``encode``.
     Raises a DlcodecError: InputError, CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
@@ -126,12 +181,15 @@ def decode(
     from dlcodec.picture import Picture, to_pillow
     from dlcodec.pipeline import decode_image
     from dlcodec.sections import unpack_extras
+    from dlcodec.selection import base_to_decode
 
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     data = take_bytes(source, limits.file_bytes)
-    extras = unpack_extras(unpack(data, limits))
+    file = unpack(data, limits)
+    extras = unpack_extras(file)
     part = None if crop is None else Crop.of(crop)
-    pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
+    base = base_to_decode(_name_of(model), file.header.family, file.header.model_digest)
+    pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base)
     if part is not None:
         extras = extras.cut(part.left, part.top, part.width, part.height)
     return to_pillow(Picture(pixels, extras))
@@ -144,6 +202,7 @@ def decode_taus(
     steps: int | None = None,
     seed: int = 0,
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    model: str | Path | Model | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     crop: tuple[int, int, int, int] | None = None,
     max_pixels: int | None = None,
@@ -159,6 +218,7 @@ def decode_taus(
     from dlcodec.files import take_bytes
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.sections import unpack_extras
+    from dlcodec.selection import base_to_decode
 
     check_sampling(steps, seed)
     taus = tuple(taus)
@@ -172,12 +232,15 @@ def decode_taus(
     if part is not None:
         part.check(file.header.width, file.header.height)
         extras = extras.cut(part.left, part.top, part.width, part.height)
+    base = base_to_decode(_name_of(model), file.header.family, file.header.model_digest)
 
     def pictures() -> Iterator[Image.Image]:
         from dlcodec.picture import Picture, to_pillow
         from dlcodec.pipeline import decode_images
 
-        decoded = decode_images(data, taus, device, limits, steps=steps, seed=seed, precision=precision, crop=part)
+        decoded = decode_images(
+            data, taus, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
+        )
         for rgb in decoded:
             yield to_pillow(Picture(rgb, extras))
 

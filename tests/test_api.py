@@ -14,7 +14,7 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import pipeline
-from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, UsageError
+from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, UsageError, WeightsError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -145,3 +145,34 @@ def test_a_file_is_given_as_bytes_path_or_stream(tiny_file: bytes, tmp_path: Pat
 def test_a_crop_is_four_whole_numbers(tiny_file: bytes, crop: object) -> None:
     with pytest.raises(UsageError, match="four whole numbers"):
         dlcodec.decode(tiny_file, crop=crop)  # type: ignore[arg-type]
+
+
+def test_a_model_is_opened_and_used(
+    tiny: Path, tiny_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = dlcodec.open_model(device="cpu")
+    assert (opened.path, opened.levels, opened.role) == (str(tiny), 3, "base")
+    monkeypatch.delenv("DLCODEC_WEIGHTS")
+    picture = Image.new("RGB", (20, 30), "teal")
+    for model in (opened, tiny, str(tiny), tiny.parent):
+        data = dlcodec.encode(picture, level=1, model=model)
+        assert dlcodec.read_info(data).model_digest == opened.digest[:16]
+        whole = dlcodec.decode(data, model=model)
+        assert [each.tobytes() for each in dlcodec.decode_taus(data, [0.0], model=model)] == [whole.tobytes()]
+    sized = dlcodec.encode(picture, target_bytes=len(data), model=opened)
+    assert dlcodec.read_info(sized).model_digest == opened.digest[:16]
+    with pytest.raises(WeightsError, match=opened.digest[:16]):
+        dlcodec.decode(data)
+    with pytest.raises(UsageError, match="neither a family"):
+        dlcodec.open_model("nonsense")
+
+
+def test_a_base_without_a_fusion_is_opened_and_a_damaged_one_is_not(without_fusion: Path, tmp_path: Path) -> None:
+    assert dlcodec.open_model().role == "base"
+    path = Path(dlcodec.open_model().path)
+    damaged = tmp_path / "damaged.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    with pytest.raises(WeightsError):
+        dlcodec.open_model(damaged)

@@ -113,7 +113,7 @@ ARROWS = {
     },
     "": {
         *("arguments", "container", "errors", "files", "image", "info", "limits", "picture", "pipeline", "sections"),
-        *("targeting", "targets", "thumbnail"),
+        *("checkpoint", "loading", "models", "selection", "targeting", "targets", "thumbnail"),
     },
     "__main__": {"cli"},
 }

@@ -135,6 +135,7 @@ def test_the_public_names_are_these() -> None:
         "decode",
         "decode_taus",
         "encode",
+        "open_model",
         "read_info",
         "read_thumbnail",
     ]

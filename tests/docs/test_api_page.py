@@ -30,8 +30,10 @@ def test_the_examples_run_in_their_order(
     for block in blocks:
         exec(block, names)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("70 x 50, level 3.5, ")
-    assert printed[1].startswith("(70, 50) RGB {")
+    assert printed[0] == "mean-scale, levels 0 to 7"
+    assert names["again"].tobytes() == names["picture"].tobytes()
+    assert printed[1].startswith("70 x 50, level 3.5, ")
+    assert printed[2].startswith("(70, 50) RGB {")
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {"photo.png", "back.png", "photo-0.png", "photo-0.5.png", "photo-1.png", "tau.png"}
     with Image.open("tau.png") as picture:
