@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,12 +89,15 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         if len(bytes.fromhex(meta["digest"])) != 32 or not isinstance(config, dict):
             raise ValueError
         lambdas, level = config.get("lambdas"), config.get("default_level")
-        is_base = isinstance(lambdas, list) and isinstance(level, int | float) and 0 <= level <= len(lambdas) - 1
-        is_fusion = isinstance(config.get("base"), str) and type(config.get("steps")) is int and config["steps"] > 0
-        if not (is_base or is_fusion):
+        if "base" in config:
+            sound = isinstance(config["base"], str) and type(config.get("steps")) is int and config["steps"] > 0
+        else:
+            sound = isinstance(lambdas, list) and isinstance(level, int | float) and 0 <= level <= len(lambdas) - 1
+            sound = sound and all(each is None or 0 < float(each) < math.inf for each in lambdas or ())
+        if not sound:
             raise ValueError
         return Checkpoint(path, meta["family"], config, meta["digest"])
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has no dlcodec metadata") from error
 
 
@@ -133,7 +137,7 @@ def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
         raise WeightsError(f"{checkpoint.path} has tensors of an unknown type")
     if compute_digest(checkpoint.family, checkpoint.config, arrays) != checkpoint.digest:
         raise WeightsError(f"{checkpoint.path} is damaged: its digest does not match its contents")
-    return arrays
+    return dict(sorted(arrays.items()))  # the library gives them in an order that changes from call to call
 
 
 def weight_folders() -> list[Path]:

@@ -30,7 +30,11 @@ volume: ContextVar[Volume] = ContextVar("volume", default=Volume.normal)
 
 def printable(text: str) -> str:
     """The text in one line that no terminal takes for a command: control characters and odd bytes become escapes."""
-    line = " ".join(text.split()).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    line = " ".join(text.split())
+    try:
+        line = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte of a file's name
+        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 

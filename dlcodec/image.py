@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dlcodec import metadata
+from dlcodec import memory, metadata
 from dlcodec.colour import apply_profile, fill_hidden
 from dlcodec.errors import DlcodecError, InputError, LimitError
 from dlcodec.files import read_bounded, take_bytes
@@ -22,11 +22,10 @@ from dlcodec.limits import Limits
 from dlcodec.opening import allowing, quiet
 from dlcodec.picture import RGB as RGB
 from dlcodec.picture import Extras, Picture, Plane
-from dlcodec.sections import MOST_METADATA
+from dlcodec.sections import MOST_METADATA, PNG_END
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 Warn = Callable[[str], None]
-_PNG_END = b"IEND\xaeB`\x82"
 
 
 def _ignore(_: str) -> None:
@@ -61,6 +60,7 @@ def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False,
     notes: list[str] = []
     with _our_errors(name, limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         limits.check_size(*image.size)
+        memory.work_memory(limits, image.width * image.height, memory.ENCODE)
         # To count the frames, Pillow would read through all of them, in TIFF in time that grows with their square.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"{name} has several frames; only the first is kept")
@@ -132,7 +132,7 @@ def read_whole_size(path: Path, limits: Limits) -> tuple[int, int]:
         size = image.size
         if image.format != "PNG":
             image.load()
-        elif not data.endswith(_PNG_END):
+        elif not data.endswith(PNG_END):
             raise InputError(f"{path} is not a whole PNG file: it lacks its end")
         else:
             image.verify()

@@ -15,6 +15,9 @@ DECODE = 30
 DECODE_FUSED = 45
 """Bytes a pixel held beside the tiles at the worst moment: pixels, latents, the coder's arrays, D's feature maps."""
 
+_LATENTS = 192
+"""The channels of the latent with which these were measured."""
+
 BACKWARD = 3
 """How many times the memory of a transform its gradient takes."""
 
@@ -22,6 +25,11 @@ DEFAULT_WORK = _GIB
 """Bytes for a tile when nobody bounds the memory."""
 
 _LEAST_WORK = 128 * 2**20
+
+
+def widened(per_pixel: int, latent_channels: int) -> int:
+    """Bytes a pixel held beside the tiles by a codec with a wider latent than the one that was measured."""
+    return per_pixel * max(latent_channels, _LATENTS) // _LATENTS
 
 
 def work_memory(limits: Limits, pixels: int, per_pixel: int) -> int:

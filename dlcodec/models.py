@@ -14,6 +14,7 @@ import safetensors
 from dlcodec import checkpoint as checkpoints
 from dlcodec.errors import UsageError, WeightsError
 
+_MOST_NESTED = 50
 _NO_PARAMETERS = ("tables.", "train.")
 
 
@@ -53,6 +54,15 @@ def checkpoint_files() -> list[Path]:
     return list(found.values())
 
 
+def _is_shallow(value: Any) -> bool:
+    """Whether lists and dicts are nested less than _MOST_NESTED deep."""
+    layer = [value]
+    for _ in range(_MOST_NESTED):
+        inner = [list(one.values()) if isinstance(one, dict) else one for one in layer if isinstance(one, dict | list)]
+        layer = [each for one in inner for each in one]
+    return not layer
+
+
 def _parsed(path: Path, raw: Mapping[str, str], key: str) -> Mapping[str, Any] | None:
     try:
         value = json.loads(raw.get(key, "null"))
@@ -60,6 +70,8 @@ def _parsed(path: Path, raw: Mapping[str, str], key: str) -> Mapping[str, Any] |
         raise WeightsError(f"the {key} in {path} is damaged") from error
     if value is not None and not isinstance(value, dict):
         raise WeightsError(f"the {key} in {path} is damaged")
+    if not _is_shallow(value):
+        raise WeightsError(f"the {key} in {path} is nested too deep")
     return value
 
 

@@ -100,7 +100,8 @@ def analyse_image(
     codec = load_codec(found, device)
     height, width = rgb.shape[:2]
     padded = pad(rgb, codec.stride)
-    work = memory.work_memory(limits, width * height, memory.ENCODE_REFINED if refine else memory.ENCODE)
+    per_pixel = memory.widened(memory.ENCODE_REFINED if refine else memory.ENCODE, codec.latent_channels)
+    work = memory.work_memory(limits, width * height, per_pixel)
     tile = transform_tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work)
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     transformed = codec.transform(x, tile)
@@ -180,7 +181,7 @@ def decode_images(
     crop.check(header.width, header.height)
     fused = any(tau != 1 for tau in taus)
     per_pixel = memory.DECODE_FUSED if fused else memory.DECODE
-    work = memory.work_memory(limits, header.width * header.height, per_pixel)
+    memory.work_memory(limits, header.width * header.height, per_pixel)
     found = base or checkpoints.find(header.family, header.model_digest)
     if (found.family, found.short_digest) != (header.family, header.model_digest):
         raise WeightsError(
@@ -191,6 +192,8 @@ def decode_images(
     where = choose_device(device)
     fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
+    pixels = header.width * header.height
+    work = memory.work_memory(limits, pixels, memory.widened(per_pixel, codec.latent_channels))
 
     def halved(tau: float) -> bool:
         return choose_synthesis_dtype(precision, where, tau) == torch.bfloat16

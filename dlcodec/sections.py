@@ -20,12 +20,14 @@ from dlcodec.container import (
     Section,
 )
 from dlcodec.errors import CorruptFileError
+from dlcodec.metadata import upright_exif
 from dlcodec.opening import allowing, quiet
 from dlcodec.picture import Extras, Plane
 
 MOST_METADATA = 2**24
 """The bytes that each of EXIF, ICC and XMP may have; checked while they are inflated."""
 
+PNG_END = b"IEND\xaeB`\x82"
 _MOST_WEBP_SIDE = 16383
 
 
@@ -54,12 +56,15 @@ def unpack_extras(file: Container, *, alpha: bool = True) -> Extras:
         found[section.type] = section.data
     if found.get(SECTION_GREY):
         raise CorruptFileError("the mark of a grey picture is not empty")
+    exif = _inflate(found, SECTION_EXIF)
+    if exif is not None and upright_exif(exif) != exif:
+        raise CorruptFileError("the file's EXIF is damaged, or says that the picture is not upright")
     plane = found.get(SECTION_ALPHA) if alpha else None
     return Extras(
         alpha=None if plane is None else _unpack_plane(plane, file.header.width, file.header.height),
         grey=SECTION_GREY in found,
         icc=_inflate(found, SECTION_ICC),
-        exif=_inflate(found, SECTION_EXIF),
+        exif=exif,
         xmp=_inflate(found, SECTION_XMP),
     )
 
@@ -96,7 +101,9 @@ def _check_webp(data: bytes, width: int, height: int) -> None:
     """
     if len(data) < 25 or data[8:16] != b"WEBPVP8L" or data[20] != 0x2F:
         raise CorruptFileError("the file's alpha is damaged: neither PNG nor plain lossless WebP")
-    (sides,) = struct.unpack_from("<I", data, 21)
+    whole, chunk, sides = (struct.unpack_from("<I", data, at)[0] for at in (4, 16, 21))
+    if not 8 + whole == len(data) == 20 + chunk + chunk % 2:
+        raise CorruptFileError("the file's alpha is damaged: it is not one chunk of WebP")
     if (sides & 0x3FFF) + 1 != width or (sides >> 14 & 0x3FFF) + 1 != height:
         raise CorruptFileError("the file's alpha has other sides than its picture")
 
@@ -105,6 +112,8 @@ def _unpack_plane(data: bytes, width: int, height: int) -> Plane:
     webp = data[:4] == b"RIFF"
     if webp:
         _check_webp(data, width, height)
+    elif data[24:25] not in (b"\1", b"\x08") or not data.endswith(PNG_END):
+        raise CorruptFileError("the file's alpha is damaged: it is not a whole PNG of 1 or 8 bits")
     try:
         formats = ("WEBP",) if webp else ("PNG",)
         with quiet(), allowing(width * height), Image.open(io.BytesIO(data), formats=formats) as image:

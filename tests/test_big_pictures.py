@@ -9,15 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dlcodec
 from dlcodec import memory
 from dlcodec.arguments import Crop
-from dlcodec.checkpoint import find
+from dlcodec.checkpoint import find, load_arrays
+from dlcodec.codecs import codec_class
 from dlcodec.errors import LimitError, UsageError
 from dlcodec.image import load, png_bytes, read_size, read_whole_size
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.loading import load_codec
 from dlcodec.opening import allowing, quiet
 from dlcodec.picture import Extras, Picture
 from dlcodec.pipeline import decode_image, decode_images, encode_image
@@ -210,3 +213,30 @@ def test_the_command_line_raises_its_limit(tmp_path: Path, tiny_file: bytes) -> 
     code, line = run("info", tmp_path / "a.dlc", "--max-pixels", "100")
     assert (code, "--max-pixels" in line) == (6, True)
     assert run("info", tmp_path / "a.dlc", "--max-pixels", "3500")[0] == 0
+
+
+def test_a_bound_of_memory_refuses_a_picture_before_its_pixels_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (3000, 3000)).save(tmp_path / "a.png")
+
+    def load_pixels(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load_pixels)
+    with pytest.raises(LimitError, match="GiB"):
+        dlcodec.encode(tmp_path / "a.png", max_memory=0.9)
+
+
+def test_a_wider_latent_takes_more_memory_a_pixel() -> None:
+    assert memory.widened(memory.DECODE, 384) == 2 * memory.DECODE
+    assert memory.widened(memory.DECODE, 12) == memory.DECODE
+
+
+def test_tiles_of_a_wider_codec_take_more_memory(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find("mean-scale")
+    usual = load_codec(found, torch.device("cpu")).bytes_per_latent
+    monkeypatch.setattr("dlcodec.codecs.mean_scale.MeanScaleCodec.network.channels", (4, 6))
+    codec = codec_class("mean-scale")(found.config, load_arrays(found), torch.device("cpu"))
+    assert codec.latent_channels == found.config["M"]
+    assert codec.bytes_per_latent == usual * found.config["N"] // 4

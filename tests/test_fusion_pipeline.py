@@ -188,6 +188,8 @@ def test_a_config_that_makes_no_sense_is_refused(
         ("denoiser.head.bias", np.zeros(11, np.float16)),
         ("adapters.down.0/weight", np.zeros((60000, 1), np.float16)),
         ("left.over", np.zeros(1, np.float16)),
+        ("head.bias", np.zeros(12, np.float16)),  # a second denoiser.head.bias
+        ("adapters.down.0.weight", np.zeros((12, 4), np.float16)),  # a second adapters.down.0/weight
     ],
 )
 def test_arrays_that_make_no_sense_are_refused(

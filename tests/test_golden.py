@@ -99,6 +99,17 @@ def test_each_family_is_there_at_three_levels(kind: str, family: str) -> None:
         assert len({file.level for file in each.files}) >= 3
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "weights").glob("*/base.safetensors")), ids=lambda path: path.parent.name
+)
+def test_the_weights_that_ship_have_golden_files(path: Path) -> None:
+    base = checkpoint.read_metadata(path)
+    ours = [each for each in SETS if each.weights is None and each.base == base.digest]
+    assert ours
+    assert checkpoint.find(base.family).digest == base.digest
+    assert checkpoint.find_fusion(base).digest in {each.fusion for each in ours}
+
+
 @each_file
 def test_a_golden_file_decodes_to_the_same_latent(
     golden: GoldenSet, file: GoldenFile, monkeypatch: pytest.MonkeyPatch

@@ -15,12 +15,14 @@ from PIL import Image
 from dlcodec.container import Container, Header, Section, pack, unpack
 from dlcodec.errors import CorruptFileError
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.picture import Extras
+from dlcodec.picture import EXIF_PREFIX, Extras
 from dlcodec.sections import MOST_METADATA, pack_extras, unpack_extras
 from tests.forged import mend
+from tests.test_metadata import make_exif
 
 HEADER = Header("mean-scale", 7, 5, 0, None, bytes(8), 0)
 ALPHA, EXIF, GREY, ICC, XMP = 65, 197, 199, 201, 216
+TIFF = b"II*\0\x08\0\0\0\0\0"
 LATENTS = Section(1, b"")
 
 
@@ -46,7 +48,7 @@ def same(first: Extras, second: Extras) -> bool:
         Extras(grey=True),
         Extras(alpha=plane()),
         Extras(alpha=np.where(plane() > 99, 255, 0).astype(np.uint8)),
-        Extras(alpha=plane(), grey=True, icc=b"I" * 600, exif=b"II*\0" + bytes(range(256)), xmp=b"<x/>"),
+        Extras(alpha=plane(), grey=True, icc=b"I" * 600, exif=TIFF + bytes(range(256)), xmp=b"<x/>"),
     ],
     ids=["nothing", "grey", "alpha", "mask", "all"],
 )
@@ -103,7 +105,12 @@ FAULTS: dict[str, tuple[Section, str]] = {
     "alpha is cut": (Section(ALPHA, PNG[:60]), "alpha is damaged"),
     "alpha is turned": (Section(ALPHA, png(plane().T.copy())), "other sides"),
     "alpha in colour": (Section(ALPHA, png(np.zeros((5, 7, 3), dtype=np.uint8))), "more than one channel"),
-    "alpha of 16 bit": (Section(ALPHA, png(np.zeros((5, 7), dtype=np.uint16))), "more than one channel"),
+    "alpha of 16 bit": (Section(ALPHA, png(np.zeros((5, 7), dtype=np.uint16))), "1 or 8 bits"),
+    "alpha of 4 bit": (Section(ALPHA, PNG[:24] + b"\4" + PNG[25:]), "1 or 8 bits"),
+    "alpha with an appendix": (Section(ALPHA, PNG + b"x"), "not a whole PNG"),
+    "alpha of two chunks": (Section(ALPHA, WEBP + b"EXIF\0\0\0\0"), "not one chunk"),
+    "EXIF of nothing": (Section(EXIF, zlib.compress(b"no TIFF")), "EXIF is damaged"),
+    "EXIF of a turned picture": (Section(EXIF, zlib.compress(make_exif(6).removeprefix(EXIF_PREFIX))), "not upright"),
     "alpha is a bomb": (
         Section(ALPHA, PNG[:16] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + PNG[24:]),
         "alpha is damaged",
@@ -138,7 +145,7 @@ def test_each_fault_is_a_corrupt_file(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [ALPHA, EXIF, GREY, ICC, XMP])
 def test_a_kind_twice_is_refused(kind: int) -> None:
-    good = {ALPHA: PNG, GREY: b""}.get(kind, zlib.compress(b"data"))
+    good = {ALPHA: PNG, GREY: b"", EXIF: zlib.compress(TIFF)}.get(kind, zlib.compress(b"data"))
     unpack_extras(Container(HEADER, (LATENTS, Section(kind, good)), 1))
     with pytest.raises(CorruptFileError, match="two sections"):
         unpack_extras(Container(HEADER, (LATENTS, Section(kind, good), Section(kind, good)), 1))

@@ -14,6 +14,7 @@ from dlcodec.errors import CorruptFileError, UsageError
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras, Picture
 from dlcodec.thumbnail import check_side, pack_thumbnail, read_thumbnail
+from tests.profiles import exchanged
 
 HEADER = Header("mean-scale", 300, 200, 0, None, bytes(8), 0)
 LATENTS = Section(1, b"")
@@ -44,13 +45,13 @@ def test_a_small_picture_is_not_enlarged(photo: npt.NDArray[np.uint8]) -> None:
 
 
 def test_it_is_in_srgb_whatever_the_profile_of_the_picture() -> None:
-    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ"))
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    plain = read_thumbnail(file_with(pack_thumbnail(Picture(grey, Extras()), 32)))
-    unfit = read_thumbnail(file_with(pack_thumbnail(Picture(grey, Extras(icc=lab.tobytes())), 32)))
-    assert plain is not None
-    assert np.array_equal(plain, unfit)
-    assert np.abs(plain.astype(int) - 128).max() <= 2
+    brown = np.full((64, 64, 3), (160, 90, 40), np.uint8)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    profiles = {"none": None, "unfit": lab, "exchanged": exchanged()}
+    for name, icc in profiles.items():
+        seen = read_thumbnail(file_with(pack_thumbnail(Picture(brown, Extras(icc=icc)), 32)))
+        assert seen is not None
+        assert np.abs(seen.astype(int) - ([90, 160, 40] if name == "exchanged" else [160, 90, 40])).max() <= 8, name
 
 
 def test_a_grey_picture_has_a_grey_one(photo: npt.NDArray[np.uint8]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlcodec.bench.clock import Timing, median
-from dlcodec.bench.machine import peak_memory
 from dlcodec.bench.subject import Subject
 from dlcodec.errors import DlcodecError
 from dlcodec.files import write_atomically
@@ -22,7 +20,7 @@ from dlcodec.image import png_bytes
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command from its start to its end, files included; ``peak_memory`` in bytes is the largest of all so far."""
+    """A command from its start to its end, files included; ``peak_memory`` in bytes is the largest of its runs."""
 
     name: str
     timing: Timing
@@ -38,20 +36,28 @@ class Batch:
     ratio: float
 
 
-def _processor_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+_WATCH = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+ended = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+seconds = time.perf_counter() - begun
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([ended.returncode, ended.stderr, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+"""A small process between: Linux counts the peak of the one that starts a command as the command's own."""
 
 
-def _run(arguments: Sequence[str | Path]) -> tuple[float, float]:
-    command = [sys.executable, "-m", "dlcodec", *map(str, arguments)]
+def _run(arguments: Sequence[str | Path]) -> tuple[float, float, int]:
+    """Seconds, processor seconds and peak memory in bytes of a command."""
+    command = [sys.executable, "-S", "-c", _WATCH, sys.executable, "-m", "dlcodec", *map(str, arguments)]
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
-    begun, before = time.perf_counter(), _processor_seconds()
-    ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
-    seconds, processor = time.perf_counter() - begun, _processor_seconds() - before
-    if ended.returncode:
-        raise DlcodecError(f"a command that was to be timed failed: {ended.stderr.strip()}")
-    return seconds, processor
+    watched = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    if watched.returncode:
+        raise DlcodecError(f"a command that was to be timed failed: {watched.stderr.strip()}")
+    code, complaint, seconds, processor, peak = json.loads(watched.stdout)
+    if code:
+        raise DlcodecError(f"a command that was to be timed failed: {complaint.strip()}")
+    return seconds, processor, peak if sys.platform == "darwin" else peak * 1024
 
 
 def _options(subject: Subject) -> list[str]:
@@ -71,13 +77,13 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
         encode: list[str | Path] = ["encode", png, "-o", dlc, "-f", "-q", str(subject.level), *_options(subject)]
         decode: list[str | Path] = ["decode", dlc, "-o", out, "-f", *_decode_options(subject)]
         runs: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}
-        peaks = {}
+        peaks = {"encode": 0, "decode": 0}
         for turn in range(repeats + 1):
             for each, arguments in (("encode", encode), ("decode", decode)):
-                taken = _run(arguments)
-                peaks[each] = peak_memory(children=True)
+                seconds, processor, peak = _run(arguments)
+                peaks[each] = max(peaks[each], peak)
                 if turn:
-                    runs[each].append(taken)
+                    runs[each].append((seconds, processor))
     return tuple(Command(each, median(pairs), peaks[each]) for each, pairs in runs.items())
 
 
@@ -89,5 +95,8 @@ def time_batch(subject: Subject, pictures: int, single: Timing) -> Batch:
         (folder / "in").mkdir()
         for number in range(pictures):
             (folder / "in" / f"{number:04}.dlc").write_bytes(data)
-        taken = Timing(*_run(["decode", "-r", folder / "in", "--out-dir", folder / "out", *_decode_options(subject)]))
+        seconds, processor, _ = _run(
+            ["decode", "-r", folder / "in", "--out-dir", folder / "out", *_decode_options(subject)]
+        )
+        taken = Timing(seconds, processor)
     return Batch(pictures, taken, single.seconds * pictures / taken.seconds)

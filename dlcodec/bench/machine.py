@@ -58,7 +58,7 @@ def describe_machine(device: torch.device) -> Machine:
     )
 
 
-def peak_memory(*, children: bool = False) -> int:
-    """The most resident bytes that this process ever had, or the largest of the children that have ended."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+def peak_memory() -> int:
+    """The most resident bytes that this process ever had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

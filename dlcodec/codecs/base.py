@@ -63,6 +63,10 @@ class Codec(Protocol):
         """A pixel of ``synthesise`` depends on latents at most this many positions from its own."""
 
     @property
+    def latent_channels(self) -> int:
+        """Of the latent that ``synthesise`` takes."""
+
+    @property
     def bytes_per_latent(self) -> int:
         """About how much memory ``transform`` and ``synthesise`` take for each position of the latent."""
 

@@ -114,6 +114,9 @@ class HyperpriorCodec(ABC):
             raise WeightsError("the weights do not say how many channels they have")
         self.levels = params.levels
         self.hyper_tables = params.N
+        self.latent_channels = params.M
+        usual, _ = self.network.channels
+        self.bytes_per_latent = type(self).bytes_per_latent * max(params.N, usual) // usual
         self._lambdas = config["lambdas"]
         self._params = params
         self.device = device
@@ -133,7 +136,10 @@ class HyperpriorCodec(ABC):
                 exact["exact.hinv"].to(device),
                 self.hyper_synthesis_reach,
             )
-            self.scales = ScaleLadder(exact["exact.thresholds"].to(torch.int32).numpy())
+            thresholds = exact["exact.thresholds"]
+            if (thresholds.abs() >= 2**31).any():  # processors differ in what int32 they make of these
+                raise WeightsError("the thresholds between scales are out of range")
+            self.scales = ScaleLadder(thresholds.to(torch.int32).numpy())
             state = {n: torch.from_numpy(a).float() for n, a in tensors.items() if not n.startswith(others)}
             transforms.load_state_dict(state, strict=True, assign=True)
         except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -108,6 +108,10 @@ class Encoder:
         return words.astype("<u4").tobytes()
 
 
+_ESCAPES = 2**16
+"""After so many escapes a decoder looks whether the payload has ended."""
+
+
 class Decoder:
     """The inverse of ``Encoder``, in the same sequence of calls.
 
@@ -139,18 +143,22 @@ class Decoder:
         tables = self._models.tables
         order, groups = _groups(index)
         symbols = np.empty(len(index), dtype=np.int32)
-        escapes: list[tuple[int, int]] = []
+        escapes: list[tuple[Integers, int]] = []
         for table, run in groups:
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
             places, offsets = order[run], self._take(self._models[table], run.stop - run.start)
             self._again.encode_run(offsets, table)
             symbols[places] = offsets + low
-            escapes += ((place, table) for place in places[offsets > high - low].tolist())
-        for place, table in escapes:
-            excess = self._decode_excess()
-            self._again.encode_excess(excess)
+            if (beyond := offsets > high - low).any():
+                escapes.append((places[beyond], table))
+        for places, table in escapes:
             low, high = int(tables.minimum[table]), int(tables.maximum[table])
-            symbols[place] = low - excess // 2 if excess % 2 == 0 else high + (excess + 1) // 2
+            for count, place in enumerate(places):
+                excess = self._decode_excess()
+                self._again.encode_excess(excess)
+                symbols[place] = low - excess // 2 if excess % 2 == 0 else high + (excess + 1) // 2
+                if count % _ESCAPES == 0 and self._again.least_bytes > len(self._data):
+                    raise LatentMismatchError("the payload ends before the last latent")
         if _out_of_range(symbols):
             raise LatentMismatchError("the payload holds a latent that no encoder writes")
         if self._again.least_bytes > len(self._data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -142,17 +143,21 @@ def report(
 def plots(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Folders of runs, drawn together.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the figures.")],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite figures that exist.")] = False,
 ) -> None:
     """Write every figure that the runs have data for as SVG and PNG; print their paths."""
+    from dlcodec.files import make_folder, readable
+
     runs = [_read(folder) for folder in results]
+    if len({run.name for run in runs}) < len(runs):
+        runs = [replace(run, name=readable(str(folder))) for run, folder in zip(runs, results, strict=True)]
     from dlcodec.evaluation.metrics import import_library
 
     import_library("a plot", "matplotlib")
     from dlcodec.evaluation.plots import write_figures
-    from dlcodec.files import make_folder
 
     make_folder(output)
-    for path in write_figures(runs, output):
+    for path in write_figures(runs, output, force=force):
         show(str(path))
 
 

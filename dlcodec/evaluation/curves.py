@@ -57,7 +57,8 @@ def is_whole(run: Run) -> bool:
 
 def is_kodak(run: Run) -> bool:
     """Whether all means of a run are over the 24 images that the published curves were measured on."""
-    return is_whole(run) and {Path(row.image).stem for row in run.rows} == _KODAK
+    names = {Path(row.image).stem for row in run.rows}
+    return is_whole(run) and names == _KODAK and all({row.width, row.height} == {768, 512} for row in run.rows)
 
 
 def at_main_setting(run: Run, rows: Sequence[Row]) -> list[Row]:

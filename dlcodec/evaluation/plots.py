@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from dlcodec.evaluation.curves import at_main_setting, is_kodak, measured, point_name, published, run_curves
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.results import OURS, Row, Run
-from dlcodec.files import write_atomically
+from dlcodec.files import refuse_existing, write_atomically
 
 _MARKERS = "os^Dv<>Ph*X"
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 1, 2, 1, 2)))
+_KINDS = ("svg", "png")
 _RATE = "rate (bits per pixel of the file)"
 
 
@@ -168,11 +169,11 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def write_figures(runs: Sequence[Run], folder: Path) -> list[Path]:
-    """Write every figure as SVG and PNG into an existing folder; raises OutputError."""
-    paths = []
-    for name, figure in draw(runs).items():
-        for kind in ("svg", "png"):
-            paths.append(folder / f"{name}.{kind}")
-            write_atomically(paths[-1], figure_bytes(figure, kind))
-    return paths
+def write_figures(runs: Sequence[Run], folder: Path, *, force: bool = False) -> list[Path]:
+    """Write every figure as SVG and PNG into an existing folder; raises OutputError, where one exists without force."""
+    figures = {folder / f"{name}.{kind}": (figure, kind) for name, figure in draw(runs).items() for kind in _KINDS}
+    for path in figures:
+        refuse_existing(path, force=force)
+    for path, (figure, kind) in figures.items():
+        write_atomically(path, figure_bytes(figure, kind))
+    return list(figures)

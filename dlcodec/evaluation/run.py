@@ -54,7 +54,10 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
     names = [*IDENTITY, *(["fusion"] if earlier.settings.fusion and settings.fusion else [])]
     for name in names:
         old, new = getattr(earlier.settings, name), getattr(settings, name)
-        if old != new:
+        if name == "versions":  # what came or went between the two was of no use to one of them
+            both = old.keys() & new.keys()
+            old, new = ({package: each[package] for package in sorted(both)} for each in (old, new))
+        if (sorted(old) != sorted(new)) if name == "metrics" else (old != new):
             raise UsageError(f"{plan.output} was begun with {name} {old}, now it is {new}; choose another folder")
     for metric, old in earlier.settings.metric_weights.items():
         if (new := settings.metric_weights.get(metric, old)) != old:
@@ -66,7 +69,9 @@ def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
             raise UsageError(f"{plan.output} has rows of another {image} than {path}; choose another folder")
     kept = {name: getattr(settings, name) or getattr(earlier.settings, name) for name in ("fusion", "default_steps")}
     weights = {**earlier.settings.metric_weights, **settings.metric_weights}
-    return list(earlier.rows), replace(settings, metric_weights=weights, **kept)
+    versions = {**earlier.settings.versions, **settings.versions}
+    settings = replace(settings, metrics=earlier.settings.metrics, metric_weights=weights, versions=versions)
+    return list(earlier.rows), replace(settings, **kept)
 
 
 def code(

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlcodec.checkpoint import find, find_fusion
+from dlcodec.container import unpack
+from dlcodec.errors import InputError, WeightsError
 from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import middle_level
 from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
+from dlcodec.evaluation.run import file_digest
 from dlcodec.files import read_bounded
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
@@ -45,9 +49,15 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
 
     ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
     """
-    original = load(image_path(Path(run.settings.source), row.image), DEFAULT_LIMITS)
+    path = image_path(Path(run.settings.source), row.image)
+    if file_digest(path) != row.sha256:
+        raise InputError(f"{path} is another picture than the one that was measured")
+    original = load(path, DEFAULT_LIMITS)
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
+    header = unpack(data, DEFAULT_LIMITS).header
+    if run.settings.fusion not in (None, find_fusion(find(header.family, header.model_digest)).digest):
+        raise WeightsError(f"the fusion weights that were measured, {run.settings.fusion[:16]}, are not installed")
     pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))
     window = most_different(original, pictures[:1])
     decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))

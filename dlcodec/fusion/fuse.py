@@ -81,10 +81,13 @@ class Fusion:
         if not mean.shape == deviation.shape == (params.M,) or deviation.min() <= 0:
             raise ValueError("mean or deviation is not that of a latent")
         self._mean, self._deviation = mean[:, None, None], deviation[:, None, None]
-        self._adapters = {
-            name.removeprefix("adapters.down.").replace("/", "."): _adapter(rest, name, device)
-            for name in [name for name in rest if name.startswith("adapters.down.")]
-        }
+        downs = [name for name in rest if name.startswith("adapters.down.")]
+        weights = [name.removeprefix("adapters.down.").replace("/", ".") for name in downs]
+        if len(set(weights)) < len(weights):
+            raise ValueError("two adapters are for the same weight")
+        self._adapters = {weight: _adapter(rest, name, device) for weight, name in zip(weights, downs, strict=True)}
+        if any(not name.startswith("denoiser.") for name in rest):
+            raise ValueError("there are tensors that no part of it has")
         with torch.device("meta"):
             denoiser = Denoiser(params)
         state = {n.removeprefix("denoiser."): t.to(device, dtype) for n, t in rest.items()}

@@ -16,11 +16,13 @@ from dlcodec.checkpoint import DEFAULT_FAMILY
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.families import FAMILIES
+from dlcodec.files import refuse_existing
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
+from dlcodec.training.fusion_commands import Batch, Crop, Data, Minutes, Steps
 from dlcodec.training.fusion_commands import app as fusion_app
 from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
@@ -29,7 +31,7 @@ from dlcodec.training.rate_distortion import TrainableCodec
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
 app.registered_commands += fusion_app.registered_commands
-Run = Annotated[Path, typer.Argument(help="Training checkpoint.")]
+Run = Annotated[Path, typer.Argument(exists=True, help="Training checkpoint.")]
 
 
 @app.command()
@@ -37,12 +39,12 @@ def base(
     output: Annotated[
         Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")
     ],
-    data: Annotated[list[Path], typer.Option(help="Folder or tar of images; repeatable.")],
-    start: Annotated[Path | None, typer.Option(help="Checkpoint to begin from.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after this many steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Or after this many minutes.")] = None,
-    batch: Annotated[int, typer.Option(help="Crops a step.")] = 8,
-    crop: Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")] = 256,
+    data: Data,
+    start: Annotated[Path | None, typer.Option(exists=True, help="Checkpoint to begin from.")] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    batch: Batch = 8,
+    crop: Crop = 256,
     learning_rate: Annotated[float, typer.Option(help="Peak rate of SOAP.")] = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 50,
     clip: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
@@ -97,7 +99,7 @@ def validate(
     images: Annotated[Path, typer.Argument(help="Folder of images.")],
     most: Annotated[int, typer.Option(help="Use at most this many.")] = 24,
 ) -> None:
-    """Estimated rate and PSNR of the floating-point network, per level."""
+    """Estimated rate and PSNR of the floating-point network, per level; sides are cut to multiples of 64."""
     model, state = _load_run(run)
     print(f"step {state['step']}, {state['seconds']:.0f} s")
     print("level     bpp   bpp z     PSNR")
@@ -106,10 +108,9 @@ def validate(
         rows = []
         for path in paths:
             rgb = load(path, DEFAULT_LIMITS)
-            x = torch.from_numpy(pad(rgb, 64)).permute(2, 0, 1)[None].float() / 255
-            outcome = model(x, torch.tensor([level]), None)
-            share = x.shape[2] * x.shape[3] / (rgb.shape[0] * rgb.shape[1])
-            rows.append([outcome.bpp.item() * share, outcome.bpp_z.item() * share, -10 * outcome.mse.log10().item()])
+            x = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+            outcome = model(x[:, :, : x.shape[2] // 64 * 64, : x.shape[3] // 64 * 64], torch.tensor([level]), None)
+            rows.append([outcome.bpp.item(), outcome.bpp_z.item(), -10 * outcome.mse.log10().item()])
         bpp, bpp_z, psnr = np.mean(rows, 0)
         print(f"{level:5d} {bpp:7.4f} {bpp_z:7.4f} {psnr:8.3f}", flush=True)
 
@@ -143,10 +144,12 @@ def export(
     output: Annotated[Path, typer.Argument(help="Checkpoint to write, as weights/mean-scale/base.safetensors.")],
     data: Annotated[list[Path], typer.Option(help="Training images on which the tables are fitted; repeatable.")],
     crops: Annotated[int, typer.Option(help="How many crops of them.")] = 800,
-    crop: Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")] = 256,
+    crop: Crop = 256,
     default_level: Annotated[float, typer.Option(help="Level of encode without -q.")] = 5.0,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Quantise the networks of the entropy path, fit the tables and write the checkpoint that ships."""
+    refuse_existing(output, force=force)
     model, record = _load_run(run)
     bottleneck = model.entropy_bottleneck
     medians = bottleneck.quantiles[:, 0, 1]

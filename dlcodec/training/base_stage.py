@@ -17,7 +17,7 @@ from dlcodec.codecs.hyperprior_network import ExactGroups, HyperpriorParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.errors import WeightsError
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
+from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, refuse_start, steps_done
 from dlcodec.training.rate_distortion import TrainableCodec, rate_distortion_loss
 
 
@@ -56,7 +56,7 @@ def initialise(model: TrainableCodec, start: Path) -> None:
     """Load a training checkpoint or a bare network file whose level ladder may be shorter: new low levels extrapolate.
 
     An exported checkpoint serves too: its integers go back to floating point.
-    Raises WeightsError when a network tensor is missing or one level is all there is, RuntimeError for other shapes.
+    Raises WeightsError when a network tensor is missing or of another shape, or one level is all there is.
     """
     with safe_open(start, "pt") as handle:
         names, metadata = set(handle.keys()), handle.metadata()
@@ -74,7 +74,10 @@ def initialise(model: TrainableCodec, start: Path) -> None:
         while len(rows) < levels:
             rows = torch.cat([rows[:1] ** 2 / rows[1:2], rows])
         tensors[f"network.{name}"] = rows
-    missing, _ = model.load_state_dict(tensors, strict=False)
+    try:
+        missing, _ = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{start} is of a network of other sizes") from error
     if any(name.startswith("network.") for name in missing):
         raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
 
@@ -84,9 +87,10 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
 
     ``output`` holds the weights (``model.``), their moving average (``ema.``) and the optimizers, float32.
     """
+    refuse_start(start, output)
     torch.manual_seed(recipe.seed + steps_done(output))
     model = TrainableCodec(recipe.family, HyperpriorParams(recipe.N, recipe.M, len(recipe.lambdas)))
-    if start is not None and not output.exists():
+    if start is not None:
         initialise(model, start)
     model = model.to(device).train()
     memory_format = model.network.training_format

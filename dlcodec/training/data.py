@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dlcodec.console import complain
 from dlcodec.errors import InputError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff", ".bmp"}
@@ -22,33 +23,46 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff",
 def _encoded_images(source: Path) -> Iterator[bytes]:
     if source.is_dir():
         for path in sorted(source.rglob("*")):
-            if path.suffix.lower() in _SUFFIXES:
+            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file():
                 yield path.read_bytes()
         return
     with tarfile.open(source) as tar:
         for member in tar:
-            if member.isfile() and Path(member.name).suffix.lower() in _SUFFIXES:
+            path = Path(member.name)
+            if member.isfile() and path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
                 stream = tar.extractfile(member)
                 if stream is not None:
                     yield stream.read()
 
 
-def _to_array(encoded: bytes) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image.convert("RGB"))
+def _to_array(encoded: bytes) -> npt.NDArray[np.uint8] | None:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception:  # Pillow raises nearly anything for damaged bytes
+        return None
 
 
 def load_tiles(sources: Sequence[Path], smallest: int) -> list[Tensor]:
     """Every image of the folders and tar files, as (3, H, W) uint8 tensors of at least ``smallest`` pixels a side.
 
-    Raises FileNotFoundError when a source is missing and InputError when nothing usable is found.
+    Images that cannot be read are left out, with a word on stderr. Raises InputError when a source is missing or no
+    tar file, and when nothing usable is found.
     """
     tiles: list[Tensor] = []
+    unread = 0
     with ThreadPoolExecutor() as pool:
         for source in sources:
-            for array in pool.map(_to_array, _encoded_images(source)):
-                if min(array.shape[:2]) >= smallest:
-                    tiles.append(torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous())
+            try:
+                for array in pool.map(_to_array, _encoded_images(source)):
+                    if array is None:
+                        unread += 1
+                    elif min(array.shape[:2]) >= smallest:
+                        tiles.append(torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous())
+            except (OSError, tarfile.TarError) as error:
+                raise InputError(f"cannot read {source} as a folder or tar file of images: {error}") from error
+    if unread:
+        complain(f"{unread} images cannot be read and are left out")
     if not tiles:
         raise InputError(f"no image of at least {smallest} x {smallest} pixels in {', '.join(map(str, sources))}")
     return tiles

@@ -14,6 +14,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dlcodec import checkpoint
+from dlcodec.arguments import MOST_STEPS
+from dlcodec.files import refuse_existing
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
@@ -21,7 +23,7 @@ from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_network import TrainableFusion
+from dlcodec.training.fusion_network import TrainableFusion, rank_of
 from dlcodec.training.fusion_stages import (
     FusionRecipe,
     load_auxiliary,
@@ -32,16 +34,25 @@ from dlcodec.training.loop import Budget, Optimisation, current_commit, load_pre
 from dlcodec.training.perceptual import grain, load_lpips, weave
 
 app = typer.Typer(add_completion=False)
+
+
+def check_crop(crop: int) -> int:
+    """The side of a crop; raises typer.BadParameter."""
+    if crop < 64 or crop % 64:
+        raise typer.BadParameter(f"{crop} is not a multiple of 64")
+    return crop
+
+
 Output = Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")]
 Base = Annotated[
     Path, typer.Option(help="The base checkpoint, frozen: its file, or a folder of weights with one base.")
 ]
 Data = Annotated[list[Path], typer.Option(exists=True, help="Folder or tar of images; repeatable.")]
 Lpips = Annotated[Path, typer.Option(exists=True, help="LPIPS-alex weights, safetensors.")]
-Steps = Annotated[int | None, typer.Option(help="Stop after this many steps.")]
-Minutes = Annotated[float | None, typer.Option(help="Or after this many minutes.")]
-Batch = Annotated[int, typer.Option(help="Crops a step.")]
-Crop = Annotated[int, typer.Option(help="Side of a crop, pixels, a multiple of 64.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")]
+Minutes = Annotated[float | None, typer.Option(min=0.001, help="Or after this many minutes.")]
+Batch = Annotated[int, typer.Option(min=1, help="Crops a step.")]
+Crop = Annotated[int, typer.Option(callback=check_crop, help="Side of a crop, pixels, a multiple of 64.")]
 Rate = Annotated[float, typer.Option(help="Peak rate of SOAP.")]
 Distortion = Annotated[float, typer.Option(help="Weight of ln MSE; LPIPS weighs 1.")]
 Seed = Annotated[int, typer.Option(help="Of crops, times, noise and initial weights.")]
@@ -121,7 +132,14 @@ def fusion(
     ] = 1.0,
     noised: Annotated[NoisedName, typer.Option(help="What the noise is added to.")] = NoisedName.decoded,
     width: Annotated[int, typer.Option(help="Channels of the denoiser.")] = 160,
-    rank: Annotated[int, typer.Option(help="Rank of the change of the synthesis' weights; 0 for none.")] = 16,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Rank of the change of the synthesis' weights; 0 for none.",
+            show_default="that of --start, or 16",
+        ),
+    ] = None,
     seed: Seed = 0,
     bf16: Bf16 = True,
     compile_: Compile = True,
@@ -152,6 +170,13 @@ def fusion(
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
+    try:
+        params.check()
+    except ValueError as error:
+        raise typer.BadParameter(f"width {width}: {error}") from error
+    begun = output if output.exists() else start
+    if rank is None:
+        rank = rank_of(begun) if begun else 16
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
     train_fusion(recipe, frozen, auxiliary, start, params, rank, schedule, lpips, output, where, save_every)
 
@@ -178,6 +203,8 @@ def validate_fusion(
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
         is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118
+    if (its_base := json.loads(metadata["recipe"])["base"]) != frozen.digest:
+        raise typer.BadParameter(f"{run} was trained beside another base, {its_base[:16]}")
     print("step", json.loads(metadata["state"])["step"])
     pictures = []
     for path in sorted(images.iterdir())[:most]:
@@ -232,17 +259,21 @@ def export_fusion(
         Path | None,
         typer.Argument(help="Checkpoint to write.", show_default="fusion.safetensors beside the base"),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Default steps of the sampler.")] = 10,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Default steps of the sampler.")] = 10,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Write the fusion checkpoint that ships: the moving average in float16, tied to its base by digest."""
     found = _base(base)
     if output is None:
         output = found.path.with_name(found.path.name.replace("base", "fusion", 1))
+    refuse_existing(output, force=force)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     recipe = json.loads(metadata["recipe"])
     if recipe["base"] != found.digest:
         raise typer.BadParameter(f"{run} was trained beside another base, {recipe['base'][:16]}")
+    if "params" not in recipe:
+        raise typer.BadParameter(f"{run} is no fusion network but an auxiliary encoder")
     config, arrays = fusion_parts(
         load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
     )

@@ -64,6 +64,13 @@ class TrainableFusion(nn.Module):
         self.deviation.copy_(deviation.clamp_min(_DEVIATION_FLOOR * deviation.median()))
 
 
+def rank_of(path: Path) -> int:
+    """The rank of the adapters in a training checkpoint or an exported one, 0 where it has none."""
+    with safe_open(path, "pt") as handle:
+        names = [name for name in handle.keys() if name.startswith(("ema.adapters.up.", "adapters.up."))]  # noqa: SIM118
+        return handle.get_slice(names[0]).get_shape()[0] if names else 0
+
+
 def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights of a training checkpoint's moving average, or of an exported one; and the digest of their base."""
     with safe_open(path, "pt") as handle:

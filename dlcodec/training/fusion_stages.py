@@ -12,14 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dlcodec.errors import WeightsError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.discriminator import PatchDiscriminator, relativistic_loss
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.fusion_network import TrainableFusion, load_start
-from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, steps_done
+from dlcodec.training.loop import (
+    Optimisation,
+    SideLoss,
+    load_into,
+    load_prefixed,
+    optimise,
+    read_recipe,
+    refuse_start,
+    steps_done,
+)
 from dlcodec.training.perceptual import PictureLoss, load_lpips
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
@@ -104,9 +113,11 @@ def train_auxiliary(
 
 
 def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
-    """The moving average of a stage-2 checkpoint, frozen."""
+    """The moving average of a stage-2 checkpoint, frozen; raises UsageError where it is another base's."""
+    if (its_base := read_recipe(path).get("base")) != base.digest:
+        raise UsageError(f"{path} was trained beside another base, {its_base}")
     encoder = copy.deepcopy(base.g_a)
-    encoder.load_state_dict(load_prefixed(path, "ema."))
+    load_into(encoder, load_prefixed(path, "ema."), path)
     return encoder.requires_grad_(False).eval()
 
 
@@ -128,6 +139,7 @@ def train_fusion(
     A discriminator, where the recipe wants one, takes a step after each of the network's, on the same pictures.
     ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
     """
+    refuse_start(start, output)
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, base, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
@@ -138,12 +150,15 @@ def train_fusion(
         convert_conv2d_weight_memory_format(network, torch.channels_last)
     if not output.exists():
         fusion.fit(base, images)
-    if start is not None and not output.exists():
+    if start is not None:
         tensors, its_base = load_start(start)
         if its_base != base.digest:  # other latents
             tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
-        fusion.adapters.widen(tensors)
-        missing, _ = fusion.load_state_dict(tensors, strict=False)
+        try:
+            fusion.adapters.widen(tensors)
+            missing, _ = fusion.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            raise WeightsError(f"{start} has adapters of a higher rank, or another network; see --rank") from error
         if any(not name.startswith("adapters.") for name in missing):
             raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
     if recipe.noised == "nothing":

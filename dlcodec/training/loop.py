@@ -19,8 +19,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from dlcodec.console import Volume, on_terminal, volume
-from dlcodec.errors import UsageError
+from dlcodec.console import Volume, complain, on_terminal, volume
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.files import make_folder, write_atomically
 
 
@@ -99,14 +99,33 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def current_commit() -> str:
-    """The short name of the commit that is checked out here, for training records."""
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    """The short name of the commit of this code, for training records; ``unknown`` outside of a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
 def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
     """The tensors of a training checkpoint whose names start with ``prefix``, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in load_file(path).items() if name.startswith(prefix)}
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load all of a module; raises WeightsError where the tensors of ``path`` are of another network."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise WeightsError(f"{path} is of another network than these options describe: {lines[:200]}") from error
+
+
+def refuse_start(start: Path | None, output: Path) -> None:
+    """Raise UsageError where a run that exists is told to begin elsewhere."""
+    if start is not None and output.exists():
+        raise UsageError(f"{output} exists, and training continues from it; leave --start out, or name another output")
 
 
 class ProgressLine:
@@ -180,7 +199,8 @@ def optimise(
     """Train ``module``; save it (``model.``), its moving average (``ema.``) and the optimizers to ``output``, float32.
 
     A module of ``side`` is saved too (``side.``).
-    Continues from ``output`` if that exists. ``compute_loss`` draws a batch and returns the loss and what to show.
+    Continues from ``output`` if that exists, and leaves it alone where its budget was spent. ``compute_loss`` draws a
+    batch and returns the loss and what to show.
     Raises UsageError when ``output`` was begun beside another base codec than the recipe names.
     """
     aside = {id(p) for p in side.parameters} if side else set()
@@ -197,18 +217,23 @@ def optimise(
         saved["side."] = side.module
     step, before = 0, 0.0
     if output.exists():
-        if (was := read_recipe(output).get("base")) != recipe.get("base"):
+        earlier = read_recipe(output)
+        if (was := earlier.get("base")) != recipe.get("base"):
             raise UsageError(f"{output} was begun beside another base, {was}")
+        recipe = {**recipe, **{key: earlier[key] for key in ("start",) if key in earlier}}
         with safe_open(output, "pt") as handle:
             metadata = handle.metadata()
         if absent := optimizers.keys() - metadata.keys():
             raise UsageError(f"{output} was begun without {', '.join(sorted(absent))}; give it to --start instead")
         for prefix, part in saved.items():
-            part.load_state_dict(load_prefixed(output, prefix))
+            load_into(part, load_prefixed(output, prefix), output)
         for name, one in optimizers.items():
             restore_optimizer(one, load_file(output), metadata[name])
         state = json.loads(metadata["state"])
         step, before = state["step"], state["seconds"]
+        if how.budget.progress(step, before) >= 1:
+            complain(f"{output} has had {step} steps in {before / 60:.0f} minutes, all that it was to have")
+            return
     line, smooth = ProgressLine(), dict[str, float]()
     begun = last_save = time.monotonic()
 

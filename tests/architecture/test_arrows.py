@@ -26,10 +26,10 @@ ARROWS = {
     "metadata": {"picture"},
     "colour": {"picture"},
     "opening": set(),
-    "sections": {"container", "errors", "opening", "picture"},
+    "sections": {"container", "errors", "metadata", "opening", "picture"},
     "thumbnail": {"colour", "container", "errors", "picture"},
     "formats": {"colour", "errors", "metadata", "opening", "picture"},
-    "image": {"colour", "errors", "files", "jpeg", "limits", "metadata", "opening", "picture", "sections"},
+    "image": {"colour", "errors", "files", "jpeg", "limits", "memory", "metadata", "opening", "picture", "sections"},
     "entropy": {"errors", "entropy", "tiles"},
     "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
     "samples": set(),
@@ -77,7 +77,7 @@ ARROWS = {
     },
     "training": {
         *("checkpoint", "codecs", "coding", "console", "entropy", "errors", "families", "files", "fusion", "image"),
-        *("limits", "selection", "training"),
+        *("arguments", "limits", "selection", "training"),
     },
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),

@@ -120,10 +120,10 @@ def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
 def test_whole_commands_take_the_model_that_is_measured(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     families = []
 
-    def run(arguments: Sequence[str | Path]) -> tuple[float, float]:
+    def run(arguments: Sequence[str | Path]) -> tuple[float, float, int]:
         assert CliRunner().invoke(app, list(map(str, arguments))).exit_code == 0
         families.append(describe(next(a for a in map(Path, arguments) if a.suffix == ".dlc").read_bytes()).family)
-        return 1.0, 1.0
+        return 1.0, 1.0, 2**20
 
     monkeypatch.setattr(children, "_run", run)
     measured("--model", str(tiny_folder / "cheng2020"), "--tau", "1", "--cold", "--repeats", "1")
@@ -156,3 +156,11 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) 
 def test_tau_below_1_without_its_weights_is_refused() -> None:
     with pytest.raises(WeightsError, match="tau below 1"):
         bench("--tau", "0")
+
+
+def test_a_command_is_not_charged_with_the_memory_of_the_one_that_starts_it() -> None:
+    held = bytearray(2**28)
+    held[:: 2**12] = b"x" * 2**16
+    _, _, peak = children._run(["--version"])
+    assert 2**20 < peak < 2**27
+    assert len(held) == 2**28

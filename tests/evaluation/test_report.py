@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from dlcodec.errors import UsageError
+from dlcodec.errors import OutputError, UsageError
 from dlcodec.evaluation.compare import gap_table, is_fair, pairs, summary_table
 from dlcodec.evaluation.curves import at_main_setting, is_kodak, run_curves
 from dlcodec.evaluation.plots import draw, middle_level, write_figures
@@ -84,7 +84,9 @@ def test_figures_are_written_as_svg_and_png_and_are_the_same_again(tmp_path: Pat
         else:
             with Image.open(tmp_path / name) as image:
                 assert min(image.size) > 500
-    write_figures([run], tmp_path)
+    with pytest.raises(OutputError, match="--force"):
+        write_figures([run], tmp_path)
+    write_figures([run], tmp_path, force=True)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from dlcodec import checkpoint, container
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import InputError, UsageError, WeightsError
+from dlcodec.evaluation import plan
 from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import lay_points, prepare
 from dlcodec.evaluation.results import Failure, Point, Row, read_run
@@ -339,3 +340,17 @@ def test_steps_and_seeds_multiply_only_what_is_sampled() -> None:
         Point("dlcodec", 0.0, 0.0, 1, 5),
         Point("dlcodec", 0.0, 0.0, 2, 5),
     )
+
+
+def test_a_package_that_came_since_and_the_order_of_metrics_are_no_other_run(
+    request_of: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = finish(request_of(metrics=("psnr", "ms-ssim")))
+    versions = {**first.settings.versions, "torch-fidelity": "1"}
+    monkeypatch.setattr(plan, "find_versions", lambda _: versions)
+    run, events = finish(request_of(metrics=("ms-ssim", "psnr")))
+    assert (events, run.settings.metrics) == ([], ("psnr", "ms-ssim"))
+    assert run.settings.versions == versions
+    versions["torch"] = "0"
+    with pytest.raises(UsageError, match="begun with versions"):
+        begin(request_of())

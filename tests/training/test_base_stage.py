@@ -21,9 +21,9 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
 from dlcodec.console import Volume, volume
-from dlcodec.errors import InputError
+from dlcodec.errors import InputError, UsageError
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import Budget, Optimisation, ProgressLine, learning_rate
+from dlcodec.training.loop import Budget, Optimisation, ProgressLine, current_commit, learning_rate, read_recipe
 
 
 def recipe(tar: Path, steps: int, family: str = "mean-scale") -> BaseRecipe:
@@ -172,5 +172,32 @@ def test_missing_and_useless_data_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         load_tiles([tmp_path / "empty"], 64)
-    with pytest.raises(FileNotFoundError):
-        load_tiles([tmp_path / "missing.tar"], 64)
+    for name in ("missing.tar", "no.tar"):
+        (tmp_path / "no.tar").write_bytes(b"no tar file")
+        with pytest.raises(InputError, match=name):
+            load_tiles([tmp_path / name], 64)
+    (tmp_path / "empty" / "a.png").write_bytes(b"damaged")
+    Image.new("RGB", (64, 64)).save(tmp_path / "empty" / "b.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "empty" / "._c.png")
+    assert len(load_tiles([tmp_path / "empty"], 64)) == 1
+
+
+def test_a_run_that_exists_begins_nowhere_else_and_a_spent_one_stays(
+    tar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu, first, run = torch.device("cpu"), tmp_path / "first.safetensors", tmp_path / "run.safetensors"
+    train_base(recipe(tar, 1), first, None, cpu, 60)
+    train_base(recipe(tar, 2), run, first, cpu, 60)
+    with pytest.raises(UsageError, match="continues from it"):
+        train_base(recipe(tar, 3), run, first, cpu, 60)
+    train_base(recipe(tar, 3), run, None, cpu, 60)
+    assert read_recipe(run)["start"] == "first.safetensors"
+    before = run.read_bytes()
+    train_base(recipe(tar, 3), run, None, cpu, 60)
+    assert run.read_bytes() == before
+    assert "has had 3 steps" in capsys.readouterr().err
+
+
+def test_a_record_is_written_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert current_commit() == "unknown"

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pytest
 import safetensors
 import safetensors.numpy
+from PIL import Image
 
 from dlcodec.checkpoint import compute_digest, load_arrays, read_metadata
 from dlcodec.errors import WeightsError
 from dlcodec.pipeline import decode_image, encode_image
+from tests.cli.conftest import Run
 from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_lines
 
@@ -173,3 +175,32 @@ def test_a_header_of_100_megabytes_is_refused_before_it_is_read(start: Start, tm
         stream.truncate(10**8 + 8)
     end = ended(start(run_lines, [["models", "verify", str(path)]], errors), errors)
     assert (end.code, end.said) == (7, f"dlcodec: {path} has a header of 100000000 bytes, which is no checkpoint's\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        setting("base", 5),
+        setting("base", "00"),
+        setting("lambdas", [10**400, 1, 2]),
+        setting("lambdas", [0, 1, 2]),
+        setting("lambdas", ["1", {}, None]),
+        setting("orientation", "\ud800"),
+        array("exact.thresholds", lambda old: np.where(old == old.max(), 2**40, old.astype(np.int64))),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "arguments", [["models", "list"], ["encode", "a.png", "-o", "a.dlc", "-f", "--refine"]], ids=lambda each: each[0]
+)
+def test_the_command_line_says_one_sentence_of_it(
+    run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9), "teal").save("a.png")
+    write(tiny, tmp_path / "hostile" / "mean-scale" / "base.safetensors", change)
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "hostile"))
+    result = run(*arguments)
+    assert result.code in (0, 2, 7)
+    assert result.err.count("\n") == (result.code != 0)
+    assert "internal error" not in result.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +32,16 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def refused_or_whole(data: bytes, size: tuple[int, int]) -> bool:
+def refused_or_whole(data: bytes) -> bool:
     """Whether damaged bytes are refused; a picture of the sides that it claims is the other thing they may give."""
     try:
         rgb = read_picture(data, "the image", DEFAULT_LIMITS).rgb
     except (InputError, LimitError):
         return True
-    assert rgb.shape == (size[1], size[0], 3) or rgb.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as image:
+            assert sorted(rgb.shape) == sorted((*image.size, 3))  # upright
     return False
 
 
@@ -46,7 +50,7 @@ def test_a_truncated_image_is_refused_at_every_length(photo: RGB, kind: str) -> 
     """What may be missing is the end of the file's frame, behind the last pixel."""
     data = saved(Image.fromarray(photo[:64, :96]), kind)
     lengths = np.linspace(0, len(data) - 40, 60).astype(int).tolist()
-    assert all(refused_or_whole(data[:length], (96, 64)) for length in lengths)
+    assert all(refused_or_whole(data[:length]) for length in lengths)
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
@@ -59,10 +63,10 @@ def test_damaged_images_give_a_picture_or_our_error_in_bounded_time(photo: RGB, 
         for _ in range(int(random.integers(1, 5))):
             damaged[int(random.integers(min(len(data), 600)))] = int(random.integers(256))
         begun = time.process_time()
-        refused += refused_or_whole(bytes(damaged), (96, 64))
+        refused += refused_or_whole(bytes(damaged))
         slowest = max(slowest, time.process_time() - begun)
     print(f"{kind}: {refused} of {count} refused, at most {slowest:.2f} s")
-    assert slowest < 25
+    assert slowest < 5
 
 
 def png(extra: bytes = b"", *, sides: tuple[int, int] = (4, 4), rows: bytes | None = None) -> bytes:

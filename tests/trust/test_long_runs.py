@@ -30,7 +30,7 @@ def test_200_decodes_in_one_process_take_no_more_memory_than_20(start: Start, ti
     before, after = receiver.recv()
     assert ended(child, tmp_path / "errors").code == 0
     print(f"{before:.0f} MiB before, {after:.0f} MiB after 200 decodes")
-    assert after <= 1.05 * before
+    assert after <= before + 4  # of each picture, a leak of 10 kB would take 2; of all that a decode takes, hundreds
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(64, marks=pytest.mark.slow)])
