@@ -343,8 +343,10 @@ def test_steps_and_seeds_multiply_only_what_is_sampled() -> None:
 
 
 def test_a_package_that_came_since_and_the_order_of_metrics_are_no_other_run(
-    request_of: Start, monkeypatch: pytest.MonkeyPatch
+    request_of: Start, pictures: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(photo[:161, :161]).save(pictures / name)
     first, _ = finish(request_of(metrics=("psnr", "ms-ssim")))
     versions = {**first.settings.versions, "torch-fidelity": "1"}
     monkeypatch.setattr(plan, "find_versions", lambda _: versions)
