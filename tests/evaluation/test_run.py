@@ -355,4 +355,4 @@ def test_a_package_that_came_since_and_the_order_of_metrics_are_no_other_run(
     assert run.settings.versions == versions
     versions["torch"] = "0"
     with pytest.raises(UsageError, match="begun with versions"):
-        begin(request_of())
+        begin(request_of(metrics=("psnr", "ms-ssim")))
