@@ -63,7 +63,7 @@ def to_srgb(picture: Picture) -> RGB:
     """The (H, W, 3) uint8 sRGB pixels of a picture without its alpha, as a viewer that heeds the profile shows them."""
     image = to_pillow(replace(picture, extras=replace(picture.extras, alpha=None)))
     converted, _ = apply_profile(image, picture.extras.icc, keep=False)
-    return np.asarray(converted.convert("RGB"))
+    return np.array(converted.convert("RGB"))
 
 
 def fill_hidden(rgb: RGB, alpha: Plane) -> RGB:

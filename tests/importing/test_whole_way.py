@@ -61,8 +61,11 @@ def test_a_fusion_is_trained_for_an_imported_model_and_serves_it(
     out = tmp_path / "{tau}.png"
     assert run("decode", coded, "--model", base, "--tau", "0,0.5,1", "--steps", "2", "-o", out).code == 0
     assert len({(tmp_path / f"{tau}.png").read_bytes() for tau in ("0", "0.5", "1")}) == 3
+    again = run("train", "export-fusion", training, "--base", base)
+    assert (again.code, "--force overwrites it" in again.err) == (8, True)
+    assert run("train", "export-fusion", training, "--base", base, "--force").code == 0
     training.write_bytes(training.read_bytes()[:-100])
-    damaged = run("train", "export-fusion", training, "--base", base)
+    damaged = run("train", "export-fusion", training, "--base", base, "--force")
     assert (damaged.code, damaged.err.count("\n")) == (7, 1)
 
 
