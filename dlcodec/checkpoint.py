@@ -25,6 +25,9 @@ DEFAULT_FAMILY = "mean-scale"
 DIGEST_BYTES = 8
 _MOST_HEADER = 2**22
 """safetensors allows 100 MB, which take seconds and more than a GiB to be read; ours have some kB."""
+_PART_BYTES = 2**24 - 2**17
+"""Of arrays in one file, and some room for its header: no file that is kept in a repository has more than 16 MiB."""
+_MOST_PARTS = 16
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _NOT_CHECKPOINTS = (
@@ -40,12 +43,16 @@ _NOT_CHECKPOINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint's metadata says; ``digest`` is 64 hex digits over config and tensors."""
+    """What a checkpoint's metadata says; ``digest`` is 64 hex digits over config and tensors.
+
+    ``parts`` files have its tensors, the first of which is ``path``.
+    """
 
     path: Path
     family: str
     config: Mapping[str, Any]
     digest: str
+    parts: int = 1
 
     @property
     def short_digest(self) -> bytes:
@@ -53,9 +60,18 @@ class Checkpoint:
         return bytes.fromhex(self.digest)[:DIGEST_BYTES]
 
     @property
+    def files(self) -> list[Path]:
+        """All its files: NAME.safetensors, part2-NAME.safetensors and so on."""
+        return [self.path, *(_part(self.path, number) for number in range(2, self.parts + 1))]
+
+    @property
     def levels(self) -> int:
         """Rate levels run from 0 to ``levels - 1``."""
         return len(self.config["lambdas"])
+
+
+def _part(path: Path, number: int) -> Path:
+    return path.with_name(f"part{number}-{path.name}")
 
 
 def compute_digest(family: str, config: Mapping[str, Any], arrays: Arrays) -> str:
@@ -96,7 +112,9 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
             sound = sound and all(each is None or 0 < float(each) < math.inf for each in lambdas or ())
         if not sound:
             raise ValueError
-        return Checkpoint(path, meta["family"], config, meta["digest"])
+        if not 1 <= (parts := int(meta.get("parts", "1"))) <= _MOST_PARTS:
+            raise ValueError
+        return Checkpoint(path, meta["family"], config, meta["digest"], parts)
     except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has no dlcodec metadata") from error
 
@@ -126,13 +144,15 @@ def read_metadata(path: Path) -> Checkpoint:
 
 def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
     """All arrays of a checkpoint, after its digest has been verified; raises WeightsError."""
-    try:
-        data = read_bounded(checkpoint.path, DEFAULT_LIMITS.weights_bytes)
-        arrays: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
-    except InputError as error:
-        raise WeightsError(f"the weights {checkpoint.path} cannot be read") from error
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise WeightsError(_fault(checkpoint.path, data)) from error
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for path in checkpoint.files:
+        try:
+            data = read_bounded(path, DEFAULT_LIMITS.weights_bytes)
+            arrays |= safetensors.numpy.load(data)
+        except InputError as error:
+            raise WeightsError(f"the weights {path} cannot be read") from error
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise WeightsError(_fault(path, data)) from error
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise WeightsError(f"{checkpoint.path} has tensors of an unknown type")
     if compute_digest(checkpoint.family, checkpoint.config, arrays) != checkpoint.digest:
@@ -202,7 +222,10 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
 
 
 def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
-    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError."""
+    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError.
+
+    What is too large for one file goes into several, the one of ``path`` last.
+    """
     digest = compute_digest(family, config, arrays)
     metadata = {
         "schema": str(SCHEMA),
@@ -211,6 +234,18 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
         "record": json.dumps(record, sort_keys=True),
         "digest": digest,
     }
+    parts: list[dict[str, npt.NDArray[Any]]] = [{}]
+    room = _PART_BYTES
+    for name, array in sorted(arrays.items()):
+        if array.nbytes > room and parts[-1]:
+            parts.append({})
+            room = _PART_BYTES
+        parts[-1][name] = np.ascontiguousarray(array)
+        room -= array.nbytes
+    if len(parts) > 1:
+        metadata["parts"] = str(len(parts))
     make_folder(path.parent)
-    write_atomically(path, safetensors.numpy.save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata))
+    for number in range(len(parts), 1, -1):
+        write_atomically(_part(path, number), safetensors.numpy.save(parts[number - 1]))
+    write_atomically(path, safetensors.numpy.save(parts[0], metadata))
     return digest

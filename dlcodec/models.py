@@ -80,10 +80,13 @@ def describe(path: Path) -> Model:
     found = checkpoints.read_metadata(path)
     config = found.config
     try:
-        with safetensors.safe_open(path, framework="numpy") as handle:
-            raw = handle.metadata()
-            shapes = {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
-        file_bytes = path.stat().st_size
+        raw: Mapping[str, str] = {}
+        shapes: dict[str, list[int]] = {}
+        for file in found.files:
+            with safetensors.safe_open(file, framework="numpy") as handle:
+                raw = raw or handle.metadata()
+                shapes |= {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
+        file_bytes = sum(file.stat().st_size for file in found.files)
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"the weights {path} cannot be read") from error
     is_fusion = "base" in config

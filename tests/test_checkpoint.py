@@ -20,6 +20,7 @@ from dlcodec import checkpoint
 from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
 from dlcodec.errors import WeightsError
 from dlcodec.loading import choose_device, load_codec
+from dlcodec.models import describe
 from dlcodec.pipeline import decode_image
 from tests.tiny import write_checkpoint
 
@@ -221,3 +222,38 @@ def test_other_weights_beside_the_base_are_taken_by_digest_only(
     (base.parent / "base-NAME.safetensors").write_bytes(tiny.read_bytes())
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
     assert find("mean-scale").path == base
+
+
+def test_what_is_too_large_for_one_file_goes_into_several(
+    tiny: Path, tmp_path: Path, tiny_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_metadata(tiny)
+    arrays, expected = load_arrays(whole), decode_image(tiny_file, 1.0)
+    path = tmp_path / "mean-scale" / "base.safetensors"
+    monkeypatch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
+    assert checkpoint.save(path, "mean-scale", whole.config, arrays, {}) == whole.digest
+    split = read_metadata(path)
+    assert split.parts >= 3
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted(each.name for each in split.files)
+    assert {name: array.tobytes() for name, array in load_arrays(split).items()} == {
+        name: array.tobytes() for name, array in arrays.items()
+    }
+    before, after = describe(tiny), describe(path)
+    assert (after.tensors, after.parameters, after.digest) == (before.tensors, before.parameters, before.digest)
+    assert after.file_bytes == sum(each.stat().st_size for each in path.parent.iterdir())
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    assert find("mean-scale").path == path
+    assert (decode_image(tiny_file, 1.0) == expected).all()
+    split.files[1].unlink()
+    with pytest.raises(WeightsError, match=r"part2-base\.safetensors"):
+        load_arrays(split)
+
+
+@pytest.mark.parametrize("parts", ["0", "-1", "17", "many"])
+def test_a_number_of_parts_that_makes_no_sense_is_refused(tiny: Path, tmp_path: Path, parts: str) -> None:
+    with safetensors.safe_open(tiny, framework="numpy") as handle:
+        metadata = {**handle.metadata(), "parts": parts}
+    path = tmp_path / "base.safetensors"
+    safetensors.numpy.save_file(load_arrays(read_metadata(tiny)), path, metadata)
+    with pytest.raises(WeightsError, match="no dlcodec metadata"):
+        read_metadata(path)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec import checkpoint
 from dlcodec.codecs.hyperprior_network import ExactGroups, HyperpriorParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.errors import WeightsError
@@ -58,12 +57,11 @@ def initialise(model: TrainableCodec, start: Path) -> None:
     An exported checkpoint serves too: its integers go back to floating point.
     Raises WeightsError when a network tensor is missing or of another shape, or one level is all there is.
     """
-    with safe_open(start, "pt") as handle:
-        names, metadata = set(handle.keys()), handle.metadata()
-    prefix = "ema." if any(name.startswith("ema.") for name in names) else ""
-    tensors = {name: t for name, t in load_prefixed(start, prefix).items() if "reparam" not in name}
-    if "exact.hinv" in names:
-        tensors = dequantise(tensors, json.loads(metadata["config"]), model.network.exact_groups)
+    tensors = load_prefixed(start, "")
+    prefix = "ema." if any(name.startswith("ema.") for name in tensors) else ""
+    tensors = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix) and "reparam" not in n}
+    if "exact.hinv" in tensors:
+        tensors = dequantise(tensors, checkpoint.read_metadata(start).config, model.network.exact_groups)
     if not prefix:
         tensors = {n if n.startswith("entropy_bottleneck") else f"network.{n}": t for n, t in tensors.items()}
     levels = model.network.params.levels

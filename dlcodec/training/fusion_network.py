@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dlcodec.fusion.adapters import SynthesisAdapters
@@ -66,9 +65,8 @@ class TrainableFusion(nn.Module):
 
 def rank_of(path: Path) -> int:
     """The rank of the adapters in a training checkpoint or an exported one, 0 where it has none."""
-    with safe_open(path, "pt") as handle:
-        names = [name for name in handle.keys() if name.startswith(("ema.adapters.up.", "adapters.up."))]  # noqa: SIM118
-        return handle.get_slice(names[0]).get_shape()[0] if names else 0
+    tensors, _ = load_start(path)
+    return next((len(tensor) for name, tensor in tensors.items() if name.startswith("adapters.up.")), 0)
 
 
 def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -76,5 +74,5 @@ def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
     with safe_open(path, "pt") as handle:
         metadata = handle.metadata()
     if "config" in metadata:
-        return {name: t.float() for name, t in load_file(path).items()}, json.loads(metadata["config"])["base"]
+        return {name: t.float() for name, t in load_prefixed(path, "").items()}, json.loads(metadata["config"])["base"]
     return load_prefixed(path, "ema."), json.loads(metadata["recipe"])["base"]

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from dlcodec import checkpoint
 from dlcodec.console import Volume, complain, on_terminal, volume
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.files import make_folder, write_atomically
@@ -109,8 +110,15 @@ def current_commit() -> str:
 
 
 def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a training checkpoint whose names start with ``prefix``, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in load_file(path).items() if name.startswith(prefix)}
+    """The tensors of a training checkpoint, or of an exported one, whose names start with ``prefix``, without it."""
+    with safe_open(path, "pt") as handle:
+        exported = "config" in (handle.metadata() or {})
+    if exported:
+        arrays = checkpoint.load_arrays(checkpoint.read_metadata(path))
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    else:
+        tensors = load_file(path)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
