@@ -119,6 +119,14 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
         raise WeightsError(f"{path} has no dlcodec metadata") from error
 
 
+def _refuse_long_header(path: Path) -> None:
+    """Raise WeightsError for a header that no checkpoint has, OSError for what cannot be read."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if _MOST_HEADER < length < path.stat().st_size:
+        raise WeightsError(f"{path} has a header of {length} bytes, which is no checkpoint's")
+
+
 def read_metadata(path: Path) -> Checkpoint:
     """Read a checkpoint's description; its tensors are not touched.
 
@@ -127,10 +135,7 @@ def read_metadata(path: Path) -> Checkpoint:
     try:
         if path.exists() and not path.is_file():
             raise WeightsError(f"the weights {path} cannot be read: they are no plain file")
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-        if _MOST_HEADER < length < path.stat().st_size:
-            raise WeightsError(f"{path} has a header of {length} bytes, which is no checkpoint's")
+        _refuse_long_header(path)
         with safetensors.safe_open(path, framework="numpy") as handle:
             raw = handle.metadata()
     except (OSError, safetensors.SafetensorError) as error:
@@ -139,15 +144,23 @@ def read_metadata(path: Path) -> Checkpoint:
         except InputError:
             raise WeightsError(f"the weights {path} cannot be read") from error
         raise WeightsError(_fault(path, head)) from error
-    return _parse_metadata(path, raw)
+    found = _parse_metadata(path, raw)
+    for part in found.files[1:]:
+        try:
+            _refuse_long_header(part)
+        except OSError as error:
+            raise WeightsError(f"the weights {part} cannot be read") from error
+    return found
 
 
 def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
     """All arrays of a checkpoint, after its digest has been verified; raises WeightsError."""
     arrays: dict[str, npt.NDArray[Any]] = {}
+    room = DEFAULT_LIMITS.weights_bytes
     for path in checkpoint.files:
         try:
-            data = read_bounded(path, DEFAULT_LIMITS.weights_bytes)
+            data = read_bounded(path, room)
+            room -= len(data)
             arrays |= safetensors.numpy.load(data)
         except InputError as error:
             raise WeightsError(f"the weights {path} cannot be read") from error

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 from dlcodec import checkpoint
 from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
-from dlcodec.errors import WeightsError
+from dlcodec.errors import LimitError, WeightsError
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device, load_codec
 from dlcodec.models import describe
 from dlcodec.pipeline import decode_image
@@ -244,9 +246,17 @@ def test_what_is_too_large_for_one_file_goes_into_several(
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
     assert find("mean-scale").path == path
     assert (decode_image(tiny_file, 1.0) == expected).all()
-    split.files[1].unlink()
-    with pytest.raises(WeightsError, match=r"part2-base\.safetensors"):
+    monkeypatch.setattr(checkpoint, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, weights_bytes=after.file_bytes - 1))
+    with pytest.raises(LimitError, match=r"part\d-base\.safetensors"):
         load_arrays(split)
+    length = checkpoint._MOST_HEADER + 1
+    split.files[1].write_bytes(length.to_bytes(8, "little") + b" " * (length + 1))
+    with pytest.raises(WeightsError, match="which is no checkpoint's"):
+        read_metadata(path)
+    split.files[1].unlink()
+    for read in (lambda: load_arrays(split), lambda: read_metadata(path)):
+        with pytest.raises(WeightsError, match=r"part2-base\.safetensors"):
+            read()
 
 
 @pytest.mark.parametrize("parts", ["0", "-1", "17", "many"])
