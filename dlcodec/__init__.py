@@ -48,8 +48,9 @@ def open_model(model: str | Path | None = None, *, device: Literal["auto", "cpu"
     needs to be opened before it is used: this says early what is wrong, and spares the first call the loading. What
     it gives may be the ``model`` of the other functions. Raises UsageError or WeightsError.
     """
-    from dlcodec.checkpoint import find_fusion
-    from dlcodec.errors import WeightsError
+    from contextlib import suppress
+
+    from dlcodec.errors import NoFusionError
     from dlcodec.loading import choose_device, load_codec, load_fusion
     from dlcodec.models import describe
     from dlcodec.selection import base_to_encode
@@ -57,11 +58,8 @@ def open_model(model: str | Path | None = None, *, device: Literal["auto", "cpu"
     base = base_to_encode(_name_of(model))
     where = choose_device(device)
     load_codec(base, where)
-    try:
-        find_fusion(base)
-    except WeightsError:  # enough for tau = 1
-        return describe(base.path)
-    load_fusion(base, where, "auto")
+    with suppress(NoFusionError):  # tau 1 needs none
+        load_fusion(base, where, "auto")
     return describe(base.path)
 
 

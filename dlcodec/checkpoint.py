@@ -16,7 +16,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from dlcodec.errors import InputError, WeightsError
+from dlcodec.errors import InputError, NoFusionError, WeightsError
 from dlcodec.files import make_folder, read_bounded, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 
@@ -206,7 +206,9 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
 
 
 def find_fusion(base: Checkpoint) -> Checkpoint:
-    """The fusion checkpoint that was trained beside ``base``; raises WeightsError when there is none.
+    """The fusion checkpoint that was trained beside ``base``.
+
+    Raises NoFusionError when there is none, WeightsError when the only ones that might be are damaged.
 
     A base that lies in no weight folder has its own folder looked through first.
     """
@@ -228,7 +230,7 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
     if fault:
         raise fault
     have = "those installed belong to another base" if others else "none are installed"
-    raise WeightsError(
+    raise NoFusionError(
         f"tau below 1 needs fusion weights for the {base.family} base {base.short_digest.hex()}, and {have}; use tau 1 "
         "or train them (dlcodec train fusion)"
     )

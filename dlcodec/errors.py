@@ -9,6 +9,7 @@
     ├── UnsupportedFileError     5   a newer format, or an unknown family, flag or section
     ├── LimitError               6   larger than the limits allow
     ├── WeightsError             7   weights missing, damaged, or not the ones the file needs
+    │   └── NoFusionError        7   a base codec without fusion weights: it decodes at tau 1 only
     ├── OutputError              8   the output exists or cannot be written
     └── LatentMismatchError      9   the decoded latents are not the ones that were encoded
 """
@@ -56,6 +57,10 @@ class WeightsError(DlcodecError):
     """The weights are missing, damaged, or not the ones that are needed."""
 
     exit_code = 7
+
+
+class NoFusionError(WeightsError):
+    """No fusion weights for this base codec are installed; tau 1 needs none."""
 
 
 class OutputError(DlcodecError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,3 +177,14 @@ def test_a_base_without_a_fusion_is_opened_and_a_damaged_one_is_not(without_fusi
     damaged.write_bytes(data)
     with pytest.raises(WeightsError):
         dlcodec.open_model(damaged)
+
+
+def test_a_base_with_a_damaged_fusion_is_not_opened(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DLCODEC_WEIGHTS")
+    shutil.copytree(tiny.parent, tmp_path / "copy")
+    (fusion,) = (tmp_path / "copy").glob("fusion*.safetensors")
+    fusion.write_bytes(fusion.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=f"{fusion.name} is truncated"):
+        dlcodec.open_model(tmp_path / "copy")
