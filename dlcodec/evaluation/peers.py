@@ -62,7 +62,7 @@ PILLOW_PEERS: Mapping[str, PillowPeer] = {
         PillowPeer("jpeg", "JPEG", (5, 10, 20, 30, 45, 60, 75), {"subsampling": 0, "optimize": True}),
         PillowPeer("webp", "WEBP", (0, 5, 15, 30, 50, 70, 85), {"method": 6}),  # its lossy mode is 4:2:0 only
         PillowPeer("avif", "AVIF", (5, 12, 20, 30, 45, 60, 75), {"subsampling": "4:4:4", "speed": 4}),
-        PillowPeer("jxl", "JXL", (1, 5, 15, 35, 60, 75, 85), {"effort": 7}),
+        PillowPeer("jxl", "JXL", (20, 27, 35, 47, 60, 75, 85), {"effort": 7}),  # below 19 it halves the picture first
     )
 }
 
