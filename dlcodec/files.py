@@ -29,6 +29,17 @@ def read_bounded(path: Path, most: int) -> bytes:
     return data
 
 
+def _read_all(stream: BinaryIO, most: int) -> bytes:
+    """Up to ``most`` bytes; a raw stream gives them piece by piece."""
+    pieces = []
+    while most > 0 and (piece := stream.read(most)):
+        if not isinstance(piece, bytes):
+            raise InputError("the stream gives text; open it in binary mode")
+        pieces.append(piece)
+        most -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
 def take_bytes(source: bytes | str | Path | BinaryIO, most: int) -> bytes:
     """The bytes of a file that is given as such, by its path or as a binary stream; raises InputError or LimitError."""
     if isinstance(source, str | Path):
@@ -36,11 +47,9 @@ def take_bytes(source: bytes | str | Path | BinaryIO, most: int) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
     elif hasattr(source, "read"):
-        data = source.read(most + 1)
+        data = _read_all(source, most + 1)
     else:
         raise InputError(f"a file must be a path, bytes or a binary stream, not {type(source)}")
-    if not isinstance(data, bytes):
-        raise InputError("the stream gives text; open it in binary mode")
     if len(data) > most:
         raise LimitError(f"the file is larger than the limit of {most} bytes")
     return data

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,15 @@ def test_a_file_is_given_as_bytes_path_or_stream(tiny_file: bytes, tmp_path: Pat
     assert [each.tobytes() for each in dlcodec.decode_taus(path, (tau for tau in (1, 1)))] == [expected] * 2
     assert dlcodec.read_info(path) == dlcodec.read_info(tiny_file)
     assert dlcodec.read_thumbnail(str(path)) is None
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe, ThreadPoolExecutor(1) as pool:
+        whole = pool.submit(dlcodec.read_info, pipe)
+        with open(writing, "wb", buffering=0) as feeder:
+            for start in range(0, len(tiny_file), 100):
+                feeder.write(tiny_file[start : start + 100])
+        assert whole.result() == dlcodec.read_info(tiny_file)
+    with pytest.raises(InputError, match="binary mode"):
+        dlcodec.decode(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="a path, bytes or a binary stream"):
         dlcodec.decode(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="binary mode"):

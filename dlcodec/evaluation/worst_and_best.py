@@ -56,8 +56,9 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     header = unpack(data, DEFAULT_LIMITS).header
-    if run.settings.fusion not in (None, find_fusion(find(header.family, header.model_digest)).digest):
-        raise WeightsError(f"the fusion weights that were measured, {run.settings.fusion[:16]}, are not installed")
+    fusion = run.settings.fusion
+    if fusion and fusion != find_fusion(find(header.family, header.model_digest)).digest:
+        raise WeightsError(f"the fusion weights that were measured, {fusion[:16]}, are not installed")
     pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))
     window = most_different(original, pictures[:1])
     decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))

@@ -71,6 +71,14 @@ def test_the_report_is_one_file_without_references(request_of: Start, pictures: 
     assert "No further pictures: cannot read" in build_report(read_run(request.output), request.output)
 
 
+@pytest.mark.usefixtures("without_fusion")
+def test_a_report_at_tau_1_needs_no_fusion_for_its_pictures(request_of: Start) -> None:
+    request = request_of(taus=(1.0,))
+    run, _ = finish(request)
+    assert run.settings.fusion is None
+    assert "No further pictures" not in build_report(run, request.output)
+
+
 def test_figures_are_written_as_svg_and_png_and_are_the_same_again(tmp_path: Path) -> None:
     run = made_up()
     names = {path.name for path in write_figures([run], tmp_path)}
