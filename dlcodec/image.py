@@ -26,6 +26,8 @@ from dlcodec.sections import MOST_METADATA, PNG_END
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 Warn = Callable[[str], None]
+_GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""By what Pillow multiplies the samples of such a PNG, though not its transparent one."""
 
 
 def _ignore(_: str) -> None:
@@ -144,6 +146,8 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
 
     Raises InputError for samples that are neither 8-bit nor 16-bit, and what Pillow raises for damaged files.
     """
+    tiles = getattr(image, "tile", None)
+    layout = tiles[0][3] if tiles else None  # of samples in the file, which Pillow forgets once it has read them
     image.load()
     exif, xmp = metadata.read_exif(image), metadata.read_xmp(image)
     image = image.copy()
@@ -153,7 +157,7 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
         image.info = {key: value for key, value in image.info.items() if key not in metadata.EXIF_KEYS}
     image = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile")
-    image, alpha = _split_alpha(image)
+    image, alpha = _split_alpha(image, layout)
     image = _to_8_bit(image)
     image, icc = apply_profile(image, icc, keep=not strip)
     grey = image.mode == "L"
@@ -172,10 +176,17 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
     return Picture(rgb, Extras(alpha, grey, icc=kept["ICC profile"], exif=kept["EXIF"], xmp=kept["XMP"]))
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Plane | None]:
-    """The image without transparency, grey staying grey, and its alpha plane (H, W) uint8."""
+def _split_alpha(image: Image.Image, layout: object) -> tuple[Image.Image, Plane | None]:
+    """The image without transparency, grey staying grey, and its alpha plane (H, W) uint8.
+
+    ``layout`` is Pillow's name of the samples in the file, None where it is not known.
+    """
     key = image.info.get("transparency")
+    if isinstance(key, tuple) and (layout == "RGB;16B" or max(key) > 255):
+        image.info["transparency"] = tuple(part >> 8 for part in key)
     if key is not None and (image.mode in ("1", "L") or image.mode.startswith("I")):
+        if isinstance(layout, str):
+            key *= _GREY_STEPS.get(layout, 1)
         samples = image.convert("L") if image.mode == "1" else image  # Pillow gives the key of two colours as 0 or 255
         alpha = np.where(np.asarray(samples) == key, 0, 255).astype(np.uint8)
         del image.info["transparency"]

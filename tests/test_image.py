@@ -178,6 +178,29 @@ def test_a_transparent_colour_becomes_alpha(tmp_path: Path, colours: RGB, mode: 
     assert extras.grey == (mode != "RGB")
 
 
+@pytest.mark.parametrize(
+    ("depth", "kind", "row", "key", "alpha"),
+    [
+        (2, 0, bytes([0b00011011]), (3,), [255, 255, 255, 0]),
+        (4, 0, bytes([0x0F, 0xF1]), (15,), [255, 0, 0, 255]),
+        (4, 0, bytes([0x03, 0x51]), (0,), [0, 255, 255, 255]),
+        (8, 0, bytes([3, 15, 255, 51]), (15,), [255, 0, 255, 255]),
+        (16, 2, struct.pack(">6H", 0x1234, 0x5678, 0x9ABC, 0x3412, 0x7856, 0xBC9A), (0x1234, 0x5678, 0x9ABC), [0, 255]),
+        (16, 2, struct.pack(">6H", 0x12, 0x34, 0x56, 0x1200, 0x3400, 0x5600), (0x12, 0x34, 0x56), [0, 255]),
+    ],
+    ids=["2-bit grey", "4-bit grey", "4-bit black", "8-bit grey", "16-bit colour", "dark 16-bit colour"],
+)
+def test_a_transparent_colour_of_any_depth_becomes_alpha(
+    tmp_path: Path, depth: int, kind: int, row: bytes, key: tuple[int, ...], alpha: list[int]
+) -> None:
+    transparent = chunk(b"tRNS", struct.pack(f">{len(key)}H", *key))
+    (tmp_path / "a.png").write_bytes(_png(len(alpha), 1, depth, kind, b"\0" + row, transparent))
+    _, extras = _picture(tmp_path / "a.png")
+    assert extras.alpha is not None
+    assert extras.alpha.tolist() == [alpha]
+    assert extras.grey == (kind == 0)
+
+
 def test_colours_under_fully_transparent_pixels_are_filled_in(tmp_path: Path) -> None:
     pixels = np.full((16, 16, 4), (200, 90, 30, 255), dtype=np.uint8)
     pixels[3:13, 3:13] = (0, 255, 0, 0)
