@@ -30,8 +30,10 @@ class Extras:
 
     def cut(self, left: int, top: int, width: int, height: int) -> Extras:
         """What accompanies a rectangle of the picture, in pixels."""
-        alpha = self.alpha
-        return self if alpha is None else replace(self, alpha=alpha[top : top + height, left : left + width])
+        if self.alpha is None:
+            return self
+        alpha = self.alpha[top : top + height, left : left + width]
+        return replace(self, alpha=None if alpha.min() == 255 else alpha)
 
 
 @dataclass(frozen=True, slots=True)

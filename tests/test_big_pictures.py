@@ -208,6 +208,15 @@ def test_the_command_line_crops_and_scales(tmp_path: Path, tiny_file: bytes) -> 
     assert peak(load(tmp_path / "b.png", DEFAULT_LIMITS), reduce(whole[4:44, 3:53].copy(), 2)) <= 2
 
 
+def test_a_crop_without_a_transparent_pixel_has_no_alpha(tmp_path: Path, tiny: Path, photo: RGB) -> None:
+    image = Image.fromarray(photo[:50, :70])
+    image.putalpha(Image.new("L", image.size, 255))
+    image.paste((0, 0, 0, 0), (60, 0, 70, 50))
+    (tmp_path / "a.dlc").write_bytes(dlcodec.encode(image))
+    assert dlcodec.decode(tmp_path / "a.dlc", tau=1, crop=(50, 0, 11, 50)).mode == "RGBA"
+    assert run("decode", tmp_path / "a.dlc", "-o", tmp_path / "a.jpg", "--tau", "1", "--crop", "0,0,60,50")[0] == 0
+
+
 def test_the_command_line_raises_its_limit(tmp_path: Path, tiny_file: bytes) -> None:
     (tmp_path / "a.dlc").write_bytes(tiny_file)
     code, line = run("info", tmp_path / "a.dlc", "--max-pixels", "100")
