@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from dlcodec.errors import UnsupportedFileError
+from dlcodec.errors import WeightsError
 from dlcodec.families import FAMILIES
 
 
 def codec_class(family: str) -> Any:
-    """The codec class of a family; raises UnsupportedFileError for a family that is not in the registry."""
+    """The codec class of a family; raises WeightsError for a family that is not in the registry."""
     paths = {known.name: known.codec for known in FAMILIES}
     if family not in paths:
-        raise UnsupportedFileError(f"codec family {family!r} is unknown; known: {', '.join(paths)}")
+        raise WeightsError(f"codec family {family!r} is unknown; known: {', '.join(paths)}")
     module, _, name = paths[family].partition(":")
     return getattr(import_module(module), name)
