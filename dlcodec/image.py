@@ -79,7 +79,7 @@ def _our_errors(name: str, limits: Limits) -> Iterator[None]:
         with quiet(), allowing(limits.pixels):
             yield
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{name} has far more pixels than an image may have; --max-pixels changes that") from error
+        raise LimitError(f"{name} has far more pixels than an image may have; see encode --max-pixels") from error
     except DlcodecError:
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged bytes: RuntimeError, TypeError, ...
