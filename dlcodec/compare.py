@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def read_source(name: str) -> Source:
     Raises InputError, LimitError, CorruptFileError, UnsupportedFileError, or UsageError for a wrong tau.
     """
     path, tau = Path(name), None
-    if not path.exists() and (match := _AT_TAU.fullmatch(name)):
+    if not os.path.exists(path) and (match := _AT_TAU.fullmatch(name)):
         path = Path(match["path"])
         try:
             tau = float(match["tau"])

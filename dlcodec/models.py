@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def choose(names: list[str]) -> Iterator[Path]:
     if not names:
         yield from installed
     for name in names:
-        if Path(name).is_file():
+        if os.path.isfile(name):
             yield Path(name)
             continue
         fitting = [path for path in installed if name and _digest_begins(path, name.lower())]

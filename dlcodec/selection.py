@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dlcodec import checkpoint
@@ -13,11 +14,11 @@ from dlcodec.errors import UsageError, WeightsError
 def _bases(model: str) -> list[Checkpoint]:
     """The base checkpoints of a file or a folder, in the order of their names; raises UsageError, WeightsError."""
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         files = [
             file for pattern in ("base*.safetensors", "*/base*.safetensors") for file in sorted(path.glob(pattern))
         ]
-    elif path.is_file():
+    elif os.path.isfile(path):
         files = [path]
     else:
         families = ", ".join(FAMILIES.values())

@@ -66,6 +66,11 @@ def test_names_that_mean_nothing_and_folders_of_nothing_are_refused(tiny: Path, 
         base_to_encode(str(tmp_path))
 
 
+def test_a_name_longer_than_the_system_takes_is_a_name_that_means_nothing(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="neither a family"):
+        base_to_encode("a" * 300)
+
+
 def test_the_fusion_beside_a_base_in_no_weight_folder_is_found(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny.parent, tmp_path / "elsewhere")
     base = base_to_encode(str(tmp_path / "elsewhere"))

@@ -80,7 +80,7 @@ def test_results_are_shown_where_the_file_has_them(folder: Path) -> None:
     assert describe(path).record is None
 
 
-@pytest.mark.parametrize("name", ["ffffffff", "absent.safetensors", ""])
+@pytest.mark.parametrize("name", ["ffffffff", "absent.safetensors", "", "a" * 300])
 def test_a_name_that_fits_no_model_is_code_2(run: Run, folder: Path, name: str) -> None:
     result = run("models", "show", name)
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
