@@ -148,5 +148,5 @@ def run_compare(
         f"{f', enlarged {zoom} times' if zoom > 1 else ''}. "
         f"Figures are over all {sources[0].size[0]} x {sources[0].size[1]} pixels.",
     )
-    write_atomically(output, png_bytes(np.asarray(sheet)))
+    write_atomically(output, png_bytes(np.asarray(sheet)), force=force)
     return crop

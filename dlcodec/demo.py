@@ -88,7 +88,7 @@ def run_demo(
         images.png_bytes(side_by_side(pictures)),
     ]
     for path, contents in zip(outputs, written, strict=True):
-        write_atomically(path, contents)
+        write_atomically(path, contents, force=force)
     Console().print(table)
     say(f"model {unpack(data, DEFAULT_LIMITS).header.model_digest.hex()}")
     for path in outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from contextlib import suppress
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dlcodec.errors import InputError, LimitError, OutputError
+
+_SYSTEM = re.compile(r"/dev/[^/]*|/proc/.*", re.DOTALL)
+"""Where names are the system's own, whatever they lead to at the moment, as ``/dev/stdout`` does."""
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -58,13 +62,14 @@ def take_bytes(source: bytes | str | Path | BinaryIO, most: int) -> bytes:
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputError if ``path`` must not be written: it exists and ``force`` is off, or it is no plain file."""
     try:
-        exists, folder, plain = path.exists(), path.is_dir(), path.is_file()
+        exists, folder, plain = os.path.lexists(path), path.is_dir(), path.is_file() or not path.exists()
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     if folder:
         raise OutputError(f"{path} is a folder; name a file")
-    if exists and not plain:
-        raise OutputError(f"{path} is not a plain file; name another")
+    if not plain or _SYSTEM.fullmatch(place_of(path)):
+        hint = "for standard output, encode and decode use -o -"
+        raise OutputError(f"{path} is not a plain file; name another ({hint})")
     if exists and not force:
         raise OutputError(f"{path} exists; --force overwrites it")
 
@@ -93,10 +98,10 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, force: bool = True) -> None:
     """Write ``data`` to ``path`` so that at every moment the old file or the whole new one is there.
 
-    Raises OutputError when it cannot be written; no temporary file is left.
+    Raises OutputError when it cannot be written, or without ``force`` exists by now; no temporary file is left.
     """
     # 48 characters are at most 192 bytes: a name of the longest 255 bytes still has a temporary one. The name is known
     # before the file is made, so that no signal can come between the two; 64 random bits belong to nobody else.
@@ -106,9 +111,20 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        _publish(temporary, path, force=force)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # gone when all went well
             os.unlink(temporary)
+
+
+def _publish(temporary: Path, path: Path, *, force: bool) -> None:
+    """Give a file its name; without ``force`` by a link, which unlike a renaming replaces nothing."""
+    if not force:
+        try:
+            os.link(temporary, path)
+            return
+        except OSError:  # the name is taken, or the file system has no links
+            refuse_existing(path, force=False)
+    os.replace(temporary, path)

@@ -39,10 +39,10 @@ def refuse_output(path: Path, *, force: bool) -> None:
         raise OutputError("standard output is a terminal, which cannot take binary data; name a file, or use a pipe")
 
 
-def write_output(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, or write to standard output; raises OutputError."""
+def write_output(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file as ``files.write_atomically`` does, or to standard output; raises OutputError."""
     if path != STREAM:
-        files.write_atomically(path, data)
+        files.write_atomically(path, data, force=force)
         return
     try:
         sys.stdout.buffer.write(data)

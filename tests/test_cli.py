@@ -248,7 +248,7 @@ def test_an_interrupt_is_130_and_a_bug_is_1(
     fault: BaseException,
     code: int,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr(files, "write_atomically", fail)

@@ -63,6 +63,39 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert os.listdir(tmp_path) == ["a"]
 
 
+def _without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_came_to_be_after_the_check_is_kept_without_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        _without_links(monkeypatch)
+    write_atomically(tmp_path / "a", b"first", force=False)
+    with pytest.raises(OutputError, match="a exists; --force overwrites it"):
+        write_atomically(tmp_path / "a", b"second", force=False)
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_of_several_that_write_one_file_at_once_without_force_one_succeeds(tmp_path: Path) -> None:
+    def write(number: int) -> int | None:
+        try:
+            write_atomically(tmp_path / "a", b"%d" % number, force=False)
+        except OutputError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        (written,) = [number for number in pool.map(write, range(40)) if number is not None]
+    assert (tmp_path / "a").read_bytes() == b"%d" % written
+
+
 def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write anywhere, so the refusal is the one the system would give to others.
     def deny(*_: object, **__: object) -> None:
@@ -99,6 +132,22 @@ def test_a_pipe_is_refused_as_output(tmp_path: Path, force: bool) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="not a plain file"):
         refuse_existing(tmp_path / "pipe", force=force)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/{}", "/proc/self/fd/{}", "/dev/null", "/dev/new"])
+def test_what_the_system_names_is_refused_as_output_even_where_it_is_a_file(
+    tmp_path: Path, name: str, force: bool
+) -> None:
+    with (tmp_path / "a").open("wb") as stream, pytest.raises(OutputError, match="encode and decode use -o -"):
+        refuse_existing(Path(name.format(stream.fileno())), force=force)
+
+
+def test_a_link_to_nothing_needs_force(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("absent")
+    with pytest.raises(OutputError, match="a exists; --force"):
+        refuse_existing(tmp_path / "a", force=False)
+    refuse_existing(tmp_path / "a", force=True)
 
 
 def test_an_existing_file_needs_force(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def decode(
         if out_dir is not None:
             make_folder(made.output.parent)
         data = target.encode(made.picture, complain)
-        write_output(made.output, data)
+        write_output(made.output, data, force=force)
         height, width = made.picture.rgb.shape[:2]
         return Decoded(str(made.output), len(data), width, height, made.tau, False)
 

@@ -241,7 +241,7 @@ def encode(
         goal = job.outputs[0]
         if out_dir is not None:
             make_folder(goal.parent)
-        write_output(goal, data)
+        write_output(goal, data, force=force)
         return _encoded(goal, len(data), unpack(data, limits).header, skipped=False)
 
     outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)

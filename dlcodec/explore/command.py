@@ -81,5 +81,5 @@ def run_explore(
     info = describe(data)
     facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)
-    write_atomically(output, page.data)
+    write_atomically(output, page.data, force=force)
     return page

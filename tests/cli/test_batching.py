@@ -120,10 +120,10 @@ def test_the_exit_code_is_that_of_the_first_failure(here: Path, run: Run) -> Non
 def test_a_bug_in_one_file_is_a_failure_of_that_file(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     real = files.write_atomically
 
-    def write(path: Path, data: bytes) -> None:
+    def write(path: Path, data: bytes, *, force: bool) -> None:
         if path.name == "b.dlc":
             raise ZeroDivisionError("a bug")
-        real(path, data)
+        real(path, data, force=force)
 
     monkeypatch.setattr(files, "write_atomically", write)
     result = run("encode", "-r", "in", "--out-dir", "dlc")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import dlcodec
+from dlcodec import pipeline
 from tests.cli.conftest import Run
 from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_into
@@ -23,16 +24,43 @@ def here(tiny: Path, tiny_file: bytes, tmp_path: Path, photo: RGB, monkeypatch: 
     Path("folder").mkdir()
     Path("link.png").symlink_to("a.png")
     os.link("a.png", "hard.png")
+    Path("broken.png").symlink_to("absent.png")
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "output", ["a.png", "./folder/../a.png", "link.png", "hard.png", "folder", "a.dlc", "/dev/null"]
+    "output", ["a.png", "./folder/../a.png", "link.png", "hard.png", "broken.png", "folder", "a.dlc", "/dev/null"]
 )
 def test_an_output_that_is_there_is_kept(here: Path, run: Run, output: str) -> None:
     before = {path: path.read_bytes() for path in here.iterdir() if path.is_file()}
     assert run("encode", "a.png", "-o", output).code == 8
     assert {path: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("line", "step"),
+    [
+        (["encode", "a.png", "-o", "new"], "encode_image"),
+        (["decode", "a.dlc", "-o", "new.png", "--tau", "1"], "decode_images"),
+    ],
+    ids=["encode", "decode"],
+)
+def test_an_output_that_another_wrote_meanwhile_is_kept(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, line: list[str], step: str
+) -> None:
+    made, other = getattr(pipeline, step), Path(line[3])
+
+    def make(*arguments: object, **options: object) -> object:
+        other.write_bytes(b"another's")
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(pipeline, step, make)
+    before = sorted(os.listdir())
+    ran = run(*line)
+    assert (ran.code, ran.err) == (8, f"dlcodec: {other} exists; --force overwrites it\n")
+    assert sorted(os.listdir()) == sorted([*before, other.name])
+    assert other.read_bytes() == b"another's"
+    assert run(*line, "--force").code == 0
 
 
 def test_force_replaces_a_link_and_not_what_it_leads_to(here: Path, run: Run) -> None:
