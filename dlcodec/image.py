@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from dlcodec import memory, metadata
 from dlcodec.colour import apply_profile, fill_hidden
@@ -28,6 +28,16 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000
 Warn = Callable[[str], None]
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies the samples of such a PNG, though not its transparent one."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its orientation."""
 
 
 def _ignore(_: str) -> None:
@@ -114,7 +124,7 @@ def read_size(path: Path, limits: Limits) -> tuple[int, int]:
         with quiet(), allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             # Of a TIFF file, Pillow tells the upright size at once.
-            turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
+            turned = image.format != "TIFF" and metadata.read_orientation(image) in (5, 6, 7, 8)
             return (height, width) if turned else (width, height)
     except DlcodecError:
         raise
@@ -154,8 +164,8 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
     upright = None if exif is None else metadata.upright_exif(exif)
     if exif is not None and upright is None:
         warn("its EXIF is damaged and left out")
-        image.info = {key: value for key, value in image.info.items() if key not in metadata.EXIF_KEYS}
-    image = ImageOps.exif_transpose(image)
+    if (turn := _TURNS.get(metadata.read_orientation(image))) is not None:
+        image = image.transpose(turn)
     icc = image.info.get("icc_profile")
     image, alpha = _split_alpha(image, layout)
     image = _to_8_bit(image)

@@ -13,12 +13,22 @@ EXIF_KEYS = ("exif", "Raw profile type exif")
 XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
 """Where Pillow keeps EXIF and XMP in ``Image.info``."""
 _ORIENTATION = 0x0112
-_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))[0-9]')  # what Pillow honours too
+_XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:="|>))([0-9])')  # what Pillow honours too
 _PHOTOGRAPH_TAGS = (
     *(ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.XResolution),
     *(ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit, ExifTags.Base.Software, ExifTags.Base.DateTime),
     *(ExifTags.Base.Artist, ExifTags.Base.Copyright),
 )
+
+
+def read_orientation(image: Image.Image) -> int:
+    """How an image lies, 1 (upright) to 8 as in EXIF: by its EXIF, also of one cut short, else by its XMP."""
+    try:
+        orientation: int = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises nearly anything for damaged bytes
+        found = _XMP_ORIENTATION.search(read_xmp(image) or b"")
+        orientation = int(found[2]) if found else 1
+    return orientation
 
 
 def upright_exif(exif: bytes) -> bytes | None:

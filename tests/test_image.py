@@ -354,6 +354,24 @@ def test_the_size_read_ahead_is_that_of_the_upright_picture(
     assert images.read_size(path, DEFAULT_LIMITS) == (width, height)
 
 
+EXIF_CUT_SHORT = b"Exif\0\0II*\0" + struct.pack("<IHHHIHH", 8, 2, 0x0112, 3, 1, 6, 0)
+"""It says that it has two entries, has one, and that turns the picture."""
+
+
+@pytest.mark.parametrize("exif", [EXIF_CUT_SHORT, b"Exif\0\0nonsense"], ids=["cut short", "nonsense"])
+@pytest.mark.parametrize("xmp", [None, b'<rdf:Description tiff:Orientation="8"/>'], ids=["without XMP", "XMP"])
+def test_an_orientation_that_can_be_read_counts_where_the_rest_of_exif_is_damaged(
+    colours: RGB, tmp_path: Path, exif: bytes, xmp: bytes | None
+) -> None:
+    path = tmp_path / "a.webp"
+    Image.fromarray(colours).save(path, lossless=True, exif=exif, **({"xmp": xmp} if xmp else {}))  # type: ignore[arg-type]
+    rgb, extras = _picture(path)
+    turns = -1 if exif == EXIF_CUT_SHORT else 1 if xmp else 0
+    assert np.array_equal(rgb, np.rot90(colours, turns))
+    assert extras.exif is None
+    assert images.read_size(path, DEFAULT_LIMITS) == (rgb.shape[1], rgb.shape[0])
+
+
 def test_damaged_exif_gives_a_size_and_no_warning(
     colours: RGB, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
