@@ -20,9 +20,11 @@ RGB = npt.NDArray[np.uint8]
 
 @pytest.fixture(autouse=True)
 def _a_run_can_be_terminated() -> Iterator[None]:
-    """The command line, called in this process, takes SIGTERM for itself."""
+    """The command line, called in this process, takes SIGTERM and SIGHUP for itself."""
+    hang_up = signal.getsignal(signal.SIGHUP)
     yield
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 @pytest.fixture(scope="session")

@@ -293,6 +293,23 @@ def test_a_standard_output_that_takes_nothing_is_code_8(folder: Path, target: st
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("line", [["--version"], ["--help"], ["encode", "--help"]], ids=" ".join)
+def test_help_that_a_full_standard_output_does_not_take_is_code_8(line: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "dlcodec", *line]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    sentence = "dlcodec: cannot write to standard output: No space left on device\n"
+    assert (result.returncode, result.stderr) == (8, sentence)
+
+
+def test_nohup_keeps_its_command_from_being_hung_up() -> None:
+    script = (
+        "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom dlcodec import cli\n"
+        "cli.app = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\ncli.main()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
 def test_a_closed_standard_error_changes_no_exit_code(folder: Path) -> None:
     for source, code in (("good.dlc", 0), ("photo.png", 4)):
         line = [sys.executable, "-m", "dlcodec", "decode", str(folder / source), "-o", str(folder / f"{code}.png")]

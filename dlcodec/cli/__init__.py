@@ -19,13 +19,13 @@ from dlcodec.cli.models import models
 from dlcodec.cli.showing import demo, evaluate, explore
 from dlcodec.cli.starting import wait_briefly
 from dlcodec.cli.training import train
-from dlcodec.console import Volume, complain, volume
+from dlcodec.console import Volume, complain, show, volume
 from dlcodec.errors import DlcodecError, UsageError
 
 app = typer.Typer(
     name="dlcodec",
     help="A neural image codec. Exit codes: 0 ok, 1 bug, 2 usage, 3 input, 4 corrupt, 5 unsupported, 6 over a limit, "
-    "7 weights, 8 output, 9 latent mismatch, 130 interrupted, 143 terminated.",
+    "7 weights, 8 output, 9 latent mismatch, 129 hung up, 130 interrupted, 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:
     if value:
-        print(f"dlcodec {__version__}")
+        show(f"dlcodec {__version__}")
         raise typer.Exit
 
 
@@ -82,8 +82,14 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     wait_briefly()
     try:
-        signal.signal(signal.SIGTERM, _terminate)
-        sys.exit(app(standalone_mode=False) or 0)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup starts a command
+                signal.signal(number, _terminate)
+        try:
+            sys.exit(app(standalone_mode=False) or 0)
+        except OSError:
+            show("")  # raises OutputError where it was help or a table that standard output did not take
+            raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -78,6 +78,7 @@ def run_lines(lines: list[list[str]], errors: Path, *, for_ever: bool = False) -
     """Run command lines one after the other, over and over until a signal comes; exits as the first that fails."""
     say_into(errors)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # those of nohup with this one
     try:
         while True:
             for line in lines:

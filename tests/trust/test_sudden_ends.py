@@ -130,7 +130,7 @@ def test_a_kill_while_a_file_is_written_leaves_no_half_file(start: Start, tmp_pa
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupt_at_any_moment_leaves_no_temporary_file_either(
     start: Start, work: Work, tmp_path: Path, number: int, code: int, count: int
 ) -> None:
