@@ -133,7 +133,7 @@ def read_metadata(path: Path) -> Checkpoint:
     Raises WeightsError when the file is no checkpoint.
     """
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
+        if path.exists() and not path.is_file():
             raise WeightsError(f"the weights {path} cannot be read: they are no plain file")
         _refuse_long_header(path)
         with safetensors.safe_open(path, framework="numpy") as handle:
