@@ -91,12 +91,23 @@ class Target:
                     f"{self.suffix} cannot hold the picture's {key.upper()}, {len(info.pop(key))} bytes; it is left out"
                 )
         image.info = {}
+        with quiet():
+            try:
+                return self._save(image, info)
+            except Exception as error:  # metadata may be anything, and Pillow raises nearly anything for it
+                if (exif := info.pop("exif", None)) is None:
+                    raise OutputError(f"cannot write the picture as {self.format.name}: {error}") from error
+                fault = error
+            try:
+                data = self._save(image, info)
+            except Exception as error:
+                raise OutputError(f"cannot write the picture as {self.format.name}: {error}") from error
+        warn(f"{self.suffix} cannot hold the picture's EXIF, {len(exif)} bytes ({fault}); it is left out")
+        return data
+
+    def _save(self, image: Image.Image, info: dict[str, Any]) -> bytes:
         stream = io.BytesIO()
-        try:
-            with quiet():
-                image.save(stream, self.format.name, **self._options(info))
-        except Exception as error:  # metadata may be anything, and Pillow raises nearly anything for it
-            raise OutputError(f"cannot write the picture as {self.format.name}: {error}") from error
+        image.save(stream, self.format.name, **self._options(dict(info)))
         return stream.getvalue()
 
     def _options(self, info: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,10 @@ def read_exif(image: Image.Image) -> bytes | None:
             exif = b"damaged"
     if exif is None and image.format == "TIFF":
         tags = photograph_tags(image.getexif())
-        exif = tags.tobytes() if tags else None
+        try:
+            exif = tags.tobytes() if tags else None
+        except Exception:  # of a tag that has not the type it should have
+            exif = b"damaged"
     return exif or None
 
 

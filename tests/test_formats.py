@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, features
+from PIL import ExifTags, Image, TiffImagePlugin, TiffTags, features
 
 from dlcodec.errors import OutputError, UsageError
 from dlcodec.formats import FORMATS, choose_target
+from dlcodec.image import load_picture, read_size
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.metadata import upright_exif, upright_xmp
 from dlcodec.picture import Extras, Picture
 from tests.conftest import RGB
@@ -142,6 +145,43 @@ def test_metadata_is_written_back(crop: RGB, suffix: str) -> None:
     assert parsed.get(ExifTags.Base.Orientation, 1) == 1
     if suffix in (".png", ".jpg", ".webp"):
         assert image.info["exif"].removeprefix(b"Exif\0\0") == EXIF
+
+
+def mistyped_exif() -> bytes:
+    """Orientation 6, and a date that is not text but a fraction."""
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    date = struct.pack("<HHII", 0x0132, 5, 1, 38)
+    return b"II*\0" + struct.pack("<IH", 8, 2) + orientation + date + struct.pack("<III", 0, 1, 2)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tiff"])
+def test_a_tag_of_a_wrong_type_loses_no_picture(crop: RGB, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    notes: list[str] = []
+    if suffix == ".tiff":
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[0x0132], tags.tagtype[0x0132] = (1.5,), TiffTags.RATIONAL
+        Image.fromarray(crop).save(path, tiffinfo=tags)
+        sides = (70, 50)
+    else:
+        Image.fromarray(crop).save(path, exif=b"Exif\0\0" + mistyped_exif(), quality=95)
+        sides = (50, 70)
+    picture = load_picture(path, DEFAULT_LIMITS, warn=notes.append)
+    assert picture.rgb.shape[1::-1] == sides == read_size(path, DEFAULT_LIMITS)
+    assert len(notes) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".avif"])
+def test_exif_that_a_format_refuses_is_left_out_with_a_word(crop: RGB, suffix: str) -> None:
+    notes: list[str] = []
+    picture = Picture(crop, Extras(exif=upright_exif(mistyped_exif()), xmp=XMP))
+    image = Image.open(io.BytesIO(choose_target(Path(f"a{suffix}"), None).encode(picture, notes.append)))
+    assert image.size == (70, 50)
+    image.load()
+    assert image.info["xmp"] == XMP
+    assert len(notes) <= 1
+    assert all("cannot hold the picture's EXIF" in note for note in notes)
+    assert bool(notes) == (suffix in (".tiff", ".avif"))
 
 
 def test_ppm_holds_no_metadata_and_says_so_and_is_srgb(crop: RGB) -> None:
