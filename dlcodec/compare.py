@@ -61,7 +61,7 @@ def read_source(name: str) -> Source:
     Raises InputError, LimitError, CorruptFileError, UnsupportedFileError, or UsageError for a wrong tau.
     """
     path, tau = Path(name), None
-    if not os.path.exists(path) and (match := _AT_TAU.fullmatch(name)):
+    if not os.path.exists(path) and (match := _AT_TAU.fullmatch(name)) and os.path.exists(match["path"]):
         path = Path(match["path"])
         try:
             tau = float(match["tau"])

@@ -110,6 +110,7 @@ def test_a_metric_that_needs_larger_pictures_is_left_out(folder: Path, monkeypat
         (InputError, "a.png is 70 x 50 pixels, but small.png is 60 x 50", ("small.png", "a.png"), "o.png", {}),
         (InputError, "cannot read", ("a.png", "absent.png"), "o.png", {}),
         (InputError, "cannot read", ("a.png", "absent.dlc@0.5"), "o.png", {}),
+        (InputError, "cannot read .*absent@2x.png", ("a.png", "absent@2x.png"), "o.png", {}),
         (InputError, "name too long", ("a" * 300, "a.png"), "o.png", {}),
         (CorruptFileError, "signature", ("a.png", "bad.dlc"), "o.png", {}),
         (UsageError, "at least two", ("a.png",), "o.png", {}),

@@ -136,7 +136,7 @@ def report(
     import_library("a report", "matplotlib")
     from dlcodec.evaluation.report import build_report
 
-    write_atomically(output, build_report(run, results).encode())
+    write_atomically(output, build_report(run, results).encode(), force=force)
 
 
 @app.command()

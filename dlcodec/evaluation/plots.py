@@ -175,5 +175,5 @@ def write_figures(runs: Sequence[Run], folder: Path, *, force: bool = False) -> 
     for path in figures:
         refuse_existing(path, force=force)
     for path, (figure, kind) in figures.items():
-        write_atomically(path, figure_bytes(figure, kind))
+        write_atomically(path, figure_bytes(figure, kind), force=force)
     return list(figures)
