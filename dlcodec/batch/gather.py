@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from dlcodec.errors import InputError, UsageError
@@ -17,10 +18,14 @@ _MOST_LIST_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input file, and where it lies below the folder or the fixed part of the pattern that brought it."""
+    """One input file, and where it lies below the folder or the fixed part of the pattern that brought it.
+
+    With a ``fault`` it is a folder instead, whose files nobody knows.
+    """
 
     path: Path
     relative: Path
+    fault: InputError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +48,12 @@ class _Gathering:
 
     def folder(self, root: Path) -> Iterator[Source]:
         """The plain files below a folder that have one of the suffixes; nothing hidden, nothing outside of it."""
-        found: list[Path] = []
-        folders = [root]
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if entry.name.startswith("."):
-                            continue
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(folder / entry.name)
-                        elif Path(entry.name).suffix.lower() in self.suffixes or _is_folder(folder / entry.name):
-                            found.append(folder / entry.name)
-            except OSError as error:
-                raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-        yield from self._inside(root, found)
+        found = _matches(root, ("**", "*"), hidden=False).items()
+        wanted = {path: fault for path, fault in found if fault or self._is_wanted(path)}
+        yield from self._inside(root, wanted)
+
+    def _is_wanted(self, path: Path) -> bool:
+        return path.suffix.lower() in self.suffixes or _is_folder(path)  # a link, to be told of where it leads out
 
     def pattern(self, text: str) -> Iterator[Source]:
         """The plain files that match a pattern of ``*``, ``?``, ``[...]`` and ``**``; as a shell, nothing hidden."""
@@ -66,25 +61,51 @@ class _Gathering:
         fixed = next(place for place, part in enumerate(parts) if _MAGIC & set(part))
         root = Path(*parts[:fixed])
         hidden = any(part.startswith(".") for part in parts[fixed:])
-        try:
-            matches = [path for path in root.glob(str(Path(*parts[fixed:]))) if hidden or not _is_hidden(path, root)]
-        except (ValueError, NotImplementedError) as error:
-            raise UsageError(f"{text} is no pattern: {error}") from error
-        except OSError as error:
-            raise InputError(f"cannot read what {text} names: {error.strerror or error}") from error
-        files = list(self._inside(root, [path for path in matches if path.is_symlink() or not path.is_dir()]))
+        if any("**" in part != "**" for part in parts):
+            raise UsageError(f"{text} is no pattern: ** stands for folders, alone between slashes")
+        files = list(self._inside(root, _matches(root, parts[fixed:], hidden=hidden)))
         if not files:
             raise InputError(f"no file matches {text}")
         yield from files
 
-    def _inside(self, root: Path, paths: list[Path]) -> Iterator[Source]:
-        """Those that are plain files and, followed to their end, still lie below ``root``; sorted by their bytes."""
+    def _inside(self, root: Path, found: dict[Path, InputError | None]) -> Iterator[Source]:
+        """The faults, and what is a plain file and, followed to its end, lies below ``root``; sorted by their bytes."""
         top = Path(os.path.realpath(root))
-        for path in sorted(paths, key=lambda path: [os.fsencode(part) for part in path.parts]):
-            if not Path(os.path.realpath(path)).is_relative_to(top):
+        for path in sorted(found, key=lambda path: [os.fsencode(part) for part in path.parts]):
+            if fault := found[path]:
+                yield Source(path, path.relative_to(root), fault)
+            elif not Path(os.path.realpath(path)).is_relative_to(top):
                 self.note(f"{path} is left out: it is a link that leads out of {root}")
             elif os.path.isfile(path):
                 yield Source(path, path.relative_to(root))
+
+
+def _matches(root: Path, parts: tuple[str, ...], *, hidden: bool) -> dict[Path, InputError | None]:
+    """What below ``root`` matches the parts of a pattern, folders aside, and with their fault folders that hide it.
+
+    ``**`` stands for folders at any depth; links to folders are not walked.
+    """
+    found: dict[Path, InputError | None] = {}
+    folders = [(root, {parts})]
+    while folders:
+        folder, goals = folders.pop()  # what the entries of a folder are to match: every goal by itself
+        goals |= {goal[depth:] for goal in goals for depth in range(len(goal)) if {*goal[:depth]} == {"**"}}
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") and not hidden:
+                        continue
+                    deeper = {goal[1:] for goal in goals if fnmatch(entry.name, goal[0])}
+                    if not entry.is_dir(follow_symlinks=False):
+                        if () in deeper:
+                            found[folder / entry.name] = None
+                    elif deeper := {goal for goal in goals if goal[0] == "**"} | deeper - {()}:
+                        folders.append((folder / entry.name, deeper))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            found[folder] = InputError(f"cannot read {folder}: {error.strerror or error}")
+    return found
 
 
 def _is_folder(path: Path) -> bool:
@@ -92,10 +113,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name longer than the system takes; reading it says so
         return False
-
-
-def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -114,6 +131,7 @@ def gather(
 
     An input is ``-``, ``@list``, a pattern that is no file's name, or the path of a file or folder. Of folders, files
     with one of the ``suffixes`` (in lower case, with their dot) are taken, and links are followed only to files inside.
+    A folder that cannot be read is a Source with its fault.
     Raises InputError and UsageError.
     """
     gathering = _Gathering(suffixes, recursive, note)

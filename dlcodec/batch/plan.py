@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcodec.batch.gather import Source, gather
-from dlcodec.errors import OutputError, UsageError
+from dlcodec.errors import InputError, OutputError, UsageError
 from dlcodec.files import place_of, readable
 from dlcodec.streams import STREAM
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One input, which may be ``STREAM``, and the files that are made of it."""
+    """One input, which may be ``STREAM``, and the files that are made of it; none where a ``fault`` is known before."""
 
     source: Path
     outputs: tuple[Path, ...]
+    fault: InputError | None = None
 
     @property
     def name(self) -> str:
@@ -50,7 +51,7 @@ def plan(
         if len(sources) != 1:
             raise UsageError(f"-o takes exactly one input, not {len(sources)}; use --out-dir")
         target = Path(output) if output == str(STREAM) or Path(output) != STREAM else Path.cwd() / STREAM
-        planned = [Job(sources[0].path, (target,))]
+        planned = [Job(sources[0].path, (target,), sources[0].fault)]
         _refuse_collisions(planned)
         return planned
     assert out_dir is not None
@@ -58,7 +59,8 @@ def plan(
     for source in sources:
         if source.path == STREAM:
             raise UsageError("standard input has no name to put under --out-dir; use -o, and - alone")
-        job = Job(source.path, _below(out_dir, source, suffixes, rename))
+        outputs = () if source.fault else _below(out_dir, source, suffixes, rename)
+        job = Job(source.path, outputs, source.fault)
         jobs.setdefault((os.path.abspath(job.source), job.outputs), job)  # the same input named twice is one job
     planned = list(jobs.values())
     _refuse_collisions(planned)

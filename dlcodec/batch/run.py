@@ -84,6 +84,12 @@ def _timed(call: Callable[..., Result], *arguments: Any) -> tuple[Result, float]
     return result, time.perf_counter() - begun
 
 
+def _read(read: Callable[[Job], Item], job: Job) -> Item:
+    if job.fault:
+        raise job.fault
+    return read(job)
+
+
 def run(
     jobs: Iterable[Job],
     read: Callable[[Job], Item | Finished[Result]],
@@ -108,7 +114,7 @@ def run(
     try:
         while True:
             for job in islice(waiting, overlap + 1 - len(reading)):
-                reading.append((job, readers.submit(_timed, read, job)))
+                reading.append((job, readers.submit(_timed, _read, read, job)))
             if not reading:
                 break
             job, future = reading.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -139,5 +140,32 @@ def test_a_path_longer_than_the_system_takes_is_refused(tree: Path) -> None:
         os.close(handle)
         handle = below
     os.close(handle)
-    with pytest.raises(InputError, match="too long"):
-        names("deep", recursive=True)
+    (source,) = gather(["deep"], PNG, recursive=True, note=lambda text: None)
+    assert "too long" in str(source.fault)
+
+
+def test_a_pattern_does_not_walk_links_to_folders(tree: Path) -> None:
+    (tree / "in" / "zlink").symlink_to("sub", target_is_directory=True)
+    (tree / "in" / "sub" / "d.png").touch()
+    assert names("in/*/*.png") == ["in/sub/d.png"]
+    assert names("in/**/d.png") == ["in/sub/d.png"]
+    assert names("in/**/sub/**/*.png") == ["in/sub/d.png", "in/sub/deep/c.png"]
+
+
+@pytest.mark.parametrize("text", ["in", "in/**/*.png", "in/*/*/*.png"])
+def test_an_unreadable_folder_is_a_failed_input_and_no_other_is_lost(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tree / "in" / "locked").mkdir()
+    real = os.scandir
+
+    def scandir(folder: Path) -> object:
+        if folder.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = {str(s.path): s.fault for s in gather([text], PNG, recursive=True, note=lambda text: None)}
+    assert str(found.pop("in/locked")) == "cannot read in/locked: Permission denied"
+    assert "in/sub/deep/c.png" in found
+    assert set(found.values()) == {None}

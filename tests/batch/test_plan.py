@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,22 @@ def test_two_inputs_on_one_output_are_refused(inputs: tuple[str, ...]) -> None:
 
 def test_the_same_input_twice_is_one_job() -> None:
     assert len(planned("in/a.png", "./in/a.png", "in/../in/a.png")) == 1
+
+
+def test_an_unreadable_folder_takes_no_output_from_a_picture_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(folder: Path) -> object:
+        if folder.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    real = os.scandir
+    Path("in/sub.png").touch()
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [(str(job.source), len(job.outputs), job.fault is None) for job in planned("in")] == [
+        ("in/a.png", 1, True),
+        ("in/sub", 0, False),
+        ("in/sub.png", 1, True),
+    ]
 
 
 def test_an_output_that_is_an_input_is_refused() -> None:
