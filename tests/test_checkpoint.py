@@ -191,7 +191,7 @@ def test_a_file_of_other_weights_is_refused_before_torch(
     (tmp_path / "a.dlc").write_bytes(tiny_file)
     result = _decode_in_a_child(tmp_path / "a.dlc", tmp_path)
     assert result.stdout == "7 False\n"
-    assert result.stderr.startswith("dlcodec: the file needs mean-scale weights ")
+    assert result.stderr.startswith(f"dlcodec: {tmp_path / 'a.dlc'}: the file needs mean-scale weights ")
     assert not (tmp_path / "a.png").exists()
 
 

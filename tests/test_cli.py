@@ -255,7 +255,8 @@ def test_an_interrupt_is_130_and_a_bug_is_1(
     assert _in_process(monkeypatch, "decode", folder / "good.dlc", "-o", folder / "a.png") == code
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == ("" if code == 130 else "dlcodec: internal error (ZeroDivisionError: a bug); --debug shows where\n")
+    bug = f"dlcodec: {folder / 'good.dlc'}: internal error (ZeroDivisionError: a bug); --debug shows where\n"
+    assert err == ("" if code == 130 else bug)
     assert not (folder / "a.png").exists()
 
 

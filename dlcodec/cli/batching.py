@@ -19,10 +19,20 @@ if TYPE_CHECKING:
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Outcome
 
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise UsageError("--out-dir has an empty name; . is the working folder")
+    return Path(text)
+
+
 OutDir = Annotated[
     Path | None,
     typer.Option(
-        "--out-dir", metavar="DIR", help="Write below this folder, as the inputs lie below the folders given."
+        "--out-dir",
+        metavar="DIR",
+        parser=_folder,
+        help="Write below this folder, as the inputs lie below the folders given.",
     ),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take the files of folders, at any depth.")]
@@ -67,9 +77,19 @@ def check_streams(inputs: Sequence[str], output: str | None, *, as_json: bool, r
         raise UsageError("--resume needs files, not standard input or output")
 
 
+def named(name: str, message: str) -> str:
+    """The message, which begins with the name of the file that it is about."""
+    file, text = printable(name), printable(message)
+    known = text.startswith(
+        (f"{file} is ", f"{file} has ", f"{file}: ", f"cannot read {file} ", f"cannot read {file}: ")
+    )
+    return text if known else f"{file}: {text}"
+
+
 def _sentence(name: str, error: Exception) -> str:
-    message = str(error) if isinstance(error, DlcodecError) else f"internal error ({type(error).__name__}: {error})"
-    return message if printable(name) in printable(message) else f"{name}: {message}"
+    if isinstance(error, DlcodecError):
+        return named(name, str(error))
+    return named(name, f"internal error ({type(error).__name__}: {error}); --debug shows where")
 
 
 def _trace(error: Exception) -> str:
@@ -98,7 +118,7 @@ def _json_lines(outcome: Outcome[Any]) -> Iterator[dict[str, Any]]:
         yield {**line, "output": readable(result.output)}
     if outcome.error:
         code = exit_code(outcome.error)
-        message = printable(_sentence(outcome.job.name, outcome.error))
+        message = _sentence(outcome.job.name, outcome.error)
         yield {"input": readable(source), "output": None, "seconds": seconds, "error": message, "exit_code": code}
 
 
@@ -132,41 +152,38 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -> None:
-    """Follow a run to its end and tell of it; raise the error of a single file, exit with the first one's code.
+    """Follow a run to its end and tell of it; exit with the code of the first failure.
 
-    Standard output has JSON lines or nothing. Of several files, failures are told at the end, one sentence each.
+    Standard output has JSON lines or nothing. Failures are told when the run ends, however it does, one sentence each.
     """
-    failed: list[tuple[Job, Exception]] = []
-    traces: list[str] = []
+    failed: list[tuple[Job, Exception, str]] = []
     written = skipped = 0
-    with _progress(total) as after_file:
-        for outcome in outcomes:
-            if as_json:
-                import json
+    try:
+        with _progress(total) as after_file:
+            for outcome in outcomes:
+                if outcome.error:
+                    failed.append((outcome.job, outcome.error, _trace(outcome.error)))
+                written += sum(not result.skipped for result in outcome.results)
+                skipped += sum(result.skipped for result in outcome.results)
+                if as_json:
+                    import json
 
-                for line in _json_lines(outcome):
-                    show(json.dumps(line))
-            if outcome.error:
-                failed.append((outcome.job, outcome.error))
-                if total > 1:
-                    traces.append(_trace(outcome.error))
-            detail(
-                f"{outcome.job.name}: read {outcome.read_seconds:.3f} s, network {outcome.work_seconds:.3f} s, "
-                f"write {outcome.write_seconds:.3f} s"
-            )
-            written += sum(not result.skipped for result in outcome.results)
-            skipped += sum(result.skipped for result in outcome.results)
-            if total == 1:
-                for result in outcome.results:
-                    say(result.describe())
-            after_file(sum(result.width * result.height for result in outcome.results))
-    if total > 1:
-        say(f"{written} written, {skipped} skipped, {len(failed)} failed")
-    if failed and total == 1:
-        raise failed[0][1]
-    for (job, error), trace in zip(failed, traces, strict=True):
-        complain(_sentence(job.name, error))
-        if trace and sys.stderr:
-            print(trace, end="", file=sys.stderr)
+                    for line in _json_lines(outcome):
+                        show(json.dumps(line))
+                detail(
+                    f"{outcome.job.name}: read {outcome.read_seconds:.3f} s, network {outcome.work_seconds:.3f} s, "
+                    f"write {outcome.write_seconds:.3f} s"
+                )
+                if total == 1:
+                    for result in outcome.results:
+                        say(result.describe())
+                after_file(sum(result.width * result.height for result in outcome.results))
+    finally:
+        if total > 1:
+            say(f"{written} written, {skipped} skipped, {len(failed)} failed")
+        for job, error, trace in failed:
+            if trace and sys.stderr:
+                print(trace, end="", file=sys.stderr)
+            complain(_sentence(job.name, error))
     if failed:
         raise typer.Exit(exit_code(failed[0][1]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
+from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
 from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
 from dlcodec.console import complain, say, stage
@@ -219,7 +219,7 @@ def encode(
     wanted = Wanted(wanted_level, tau_hint, found.short_digest)
 
     def warn_of(job: Job) -> Callable[[str], None]:
-        return lambda text: complain(text if len(planned) == 1 or job.name in text else f"{job.name}: {text}")
+        return lambda text: complain(text if len(planned) == 1 else named(job.name, text))
 
     def read(job: Job) -> Picture | Finished[Encoded]:
         goal = job.outputs[0]

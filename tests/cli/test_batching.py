@@ -13,7 +13,8 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import checkpoint, files, loading, pipeline
-from dlcodec.errors import InputError
+from dlcodec.cli import batching
+from dlcodec.errors import InputError, OutputError
 from tests.cli.conftest import Run
 from tests.conftest import RGB
 
@@ -127,8 +128,41 @@ def test_a_bug_in_one_file_is_a_failure_of_that_file(here: Path, run: Run, monke
 
     monkeypatch.setattr(files, "write_atomically", write)
     result = run("encode", "-r", "in", "--out-dir", "dlc")
-    assert (result.code, result.err) == (1, "dlcodec: in/b.png: internal error (ZeroDivisionError: a bug)\n")
+    said = "dlcodec: in/b.png: internal error (ZeroDivisionError: a bug); --debug shows where\n"
+    assert (result.code, result.err) == (1, said)
     assert below("dlc") == ["a.dlc", "sub/c.dlc"]
+
+
+@pytest.mark.parametrize("name", ["a", "10", "file"])
+def test_a_failure_names_its_file_alone_or_among_others(here: Path, run: Run, name: str) -> None:
+    Path("whole.dlc").write_bytes(dlcodec.encode(Path("in/a.png")))
+    Path(name).write_bytes(Path("whole.dlc").read_bytes()[:10])
+    said = f"dlcodec: {name}: the file is truncated: 10 bytes\n"
+    assert run("decode", name, "-o", "x.png").err == said
+    assert run("decode", name, "whole.dlc", "--out-dir", "png", "--tau", "1").err == said
+
+
+def test_an_empty_out_dir_is_not_the_working_folder(here: Path, run: Run) -> None:
+    before = below(".")
+    refused = run("encode", "-r", "in", "--out-dir", "")
+    assert (refused.code, refused.err.count("--out-dir"), below(".")) == (2, 1, before)
+
+
+def test_an_unreadable_folder_is_told_at_the_end_and_the_rest_is_done(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(folder: Path) -> object:
+        if str(folder) == "in/sub":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    for inputs, out in ((["-r", "in"], "folder"), (["in/**/*.png"], "pattern")):
+        result = run("encode", *inputs, "--out-dir", out, "--json", "-q", "0")
+        assert (result.code, result.err) == (3, "dlcodec: cannot read in/sub: Permission denied\n")
+        assert [line.get("exit_code", 0) for line in result.lines] == [0, 0, 3]
+        assert set(os.listdir(out)) == {"a.dlc", "b.dlc"}
 
 
 def test_two_inputs_on_one_output_are_refused_before_anything_is_written(here: Path, run: Run) -> None:
@@ -257,6 +291,21 @@ def test_an_interrupt_leaves_whole_files_only(here: Path, run: Run, monkeypatch:
     assert below("dlc") in (["a.dlc"], ["a.dlc", "b.dlc"])
     for name in below("dlc"):
         dlcodec.read_info(Path("dlc", name).read_bytes())
+
+
+@pytest.mark.parametrize(("end", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (OutputError("x"), 8)])
+def test_failures_are_told_at_a_sudden_end_too(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, end: BaseException, code: int
+) -> None:
+    def show(text: str) -> None:
+        if "b.dlc" in text:
+            raise end
+
+    monkeypatch.setattr(batching, "show", show)
+    Path("in/a.png").write_bytes(b"garbage")
+    result = run("encode", "-r", "in", "--out-dir", "dlc", "--json", "-q", "0")
+    assert result.code == code
+    assert "dlcodec: cannot read in/a.png as an image: it is not in a known image format" in result.err.splitlines()
 
 
 def test_what_failed_keeps_no_picture_in_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

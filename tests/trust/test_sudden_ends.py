@@ -177,7 +177,7 @@ def test_a_file_system_without_room_is_code_8_and_changes_nothing(tiny: Path, tm
     if result.returncode == 99 or "unshare" in result.stderr:
         pytest.skip("no file system can be mounted here")
     assert result.stdout == "code 8\nold\na.dlc\n"
-    assert result.stderr == f"dlcodec: cannot write {disk / 'a.dlc'}: No space left on device\n"
+    assert result.stderr == f"dlcodec: {image}: cannot write {disk / 'a.dlc'}: No space left on device\n"
 
 
 def test_a_read_only_folder_is_code_8_and_changes_nothing(start: Start, work: Work, tmp_path: Path) -> None:
