@@ -66,8 +66,8 @@ class Header:
 
     @property
     def default_tau(self) -> float:
-        """The tau to decode with when nobody says another: the hint, else 0."""
-        return 0.0 if self.tau_hint is None else self.tau_hint / TAU_STEPS
+        """The tau to decode with when nobody says another: the hint to 3 decimals, which keep its steps apart, or 0."""
+        return 0.0 if self.tau_hint is None else round(self.tau_hint / TAU_STEPS, 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dlcodec
-from dlcodec.container import SECTION_LATENTS, Container, Header, Section, pack, unpack
+from dlcodec.container import SECTION_LATENTS, TAU_STEPS, Container, Header, Section, pack, unpack
 from dlcodec.errors import CorruptFileError, DlcodecError, LimitError, UnsupportedFileError
 from dlcodec.limits import DEFAULT_LIMITS
 from tests.forged import seal, varint
@@ -125,6 +125,12 @@ def test_every_header_field_survives(sides: tuple[int, int], level: int, hint: i
 def test_the_overhead_is_at_most_40_bytes(sides: tuple[int, int], length: int) -> None:
     header = Header("mean-scale", *sides, 1280, None, b"MODELDIG", 2**32 - 1)
     assert len(pack(header, (Section(SECTION_LATENTS, bytes(length)),))) - length <= 40
+
+
+def test_a_hint_is_a_short_tau_and_all_of_them_differ() -> None:
+    taus = [Header("mean-scale", 1, 1, 0, hint, b"MODELDIG", 0).default_tau for hint in range(TAU_STEPS + 1)]
+    assert [round(tau * TAU_STEPS) for tau in taus] == list(range(TAU_STEPS + 1))
+    assert (taus[0], taus[76], taus[127], taus[-1]) == (0, 0.299, 0.5, 1)
 
 
 def test_truncation_at_every_byte_is_refused(tiny_file: bytes) -> None:
