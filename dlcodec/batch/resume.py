@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +48,9 @@ def complete_encoding(source: Path, output: Path, wanted: Wanted, limits: Limits
     return header
 
 
-def complete_decoding(source: Path, outputs: Sequence[Path], size: tuple[int, int], limits: Limits) -> bool:
-    """Whether all outputs are whole images of this width and height that are not older than the source."""
+def complete_decoding(source: Path, output: Path, size: tuple[int, int], limits: Limits) -> bool:
+    """Whether the output is a whole image of this width and height that is not older than the source."""
     try:
-        return all(
-            output.is_file() and _not_older(output, source) and read_whole_size(output, limits) == size
-            for output in outputs
-        )
+        return output.is_file() and _not_older(output, source) and read_whole_size(output, limits) == size
     except (DlcodecError, OSError):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,7 @@ class _Made:
     output: Path
 
 
-_Make = Callable[[], Iterator[_Made]]
+_Make = Callable[[], Iterator[_Made | Decoded]]
 
 
 def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
@@ -96,16 +97,12 @@ def _name_outputs(pattern: Path, taus: list[float]) -> list[Path]:
     return outputs
 
 
-def _found(
-    job: Job, size: tuple[int, int], taus: list[float], outputs: list[Path], limits: Limits
-) -> tuple[Decoded, ...]:
-    """What is told of outputs that are complete already, ``size`` their width and height; nothing unless all are."""
+def _found(job: Job, size: tuple[int, int], todo: dict[Path, float], limits: Limits) -> tuple[Decoded, ...]:
+    """What is told of the outputs that are complete; ``size`` their width and height, ``todo`` their taus."""
     from dlcodec.batch.resume import complete_decoding
 
-    if not complete_decoding(job.source, outputs, size, limits):
-        return ()
-    pairs = zip(outputs, taus, strict=True)
-    return tuple(Decoded(str(path), path.stat().st_size, *size, tau, True) for path, tau in pairs)
+    there = [path for path in todo if complete_decoding(job.source, path, size, limits)]
+    return tuple(Decoded(str(path), path.stat().st_size, *size, todo[path], True) for path in there)
 
 
 def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
@@ -250,16 +247,19 @@ def decode(
             made = read_small(job, file)
             return lambda: iter((made,))
         values = [header.default_tau] if taus is None else taus
-        outputs = name_outputs(job, values)
+        todo = dict(zip(name_outputs(job, values), values, strict=True))
         width, height = (header.width, header.height) if part is None else (part.width, part.height)
         size = -(-width // scale.factor), -(-height // scale.factor)
-        if resume and (there := _found(job, size, values, outputs, limits)):
+        there = _found(job, size, todo, limits) if resume else ()
+        for found in there:
+            del todo[Path(found.output)]
+        if not todo:
             return Finished(there)
-        for path in outputs:
+        for path in todo:
             if STREAM not in (path, job.source):
                 refuse_input(path, job.source)  # which {tau} could name
             refuse_output(path, force=force)
-        fused = any(value != 1 for value in values)
+        fused = any(value != 1 for value in todo.values())
         memory.work_memory(limits, header.width * header.height, memory.DECODE_FUSED if fused else memory.DECODE)
         from dlcodec.sections import unpack_extras
 
@@ -267,8 +267,8 @@ def decode(
         if part is not None:
             extras = extras.cut(part.left, part.top, part.width, part.height)
         target.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
-        todo = _File(data, header, extras, tuple(values), tuple(outputs))
-        return lambda: _decode_file(todo, options, scale.factor)
+        rest = _File(data, header, extras, tuple(todo.values()), tuple(todo))
+        return lambda: chain(there, _decode_file(rest, options, scale.factor))
 
     def read_small(job: Job, file: container.Container) -> _Made:
         from dlcodec.picture import Extras, Picture
@@ -281,10 +281,12 @@ def decode(
         target.check(pixels.shape[1], pixels.shape[0], grey=False, alpha=False)
         return _Made(Picture(pixels, Extras()), None, job.outputs[0])
 
-    def work(job: Job, make: _Make) -> Iterator[_Made]:
+    def work(job: Job, make: _Make) -> Iterator[_Made | Decoded]:
         return make()
 
-    def write(job: Job, made: _Made) -> Decoded:
+    def write(job: Job, made: _Made | Decoded) -> Decoded:
+        if isinstance(made, Decoded):
+            return made
         if out_dir is not None:
             make_folder(made.output.parent)
         data = target.encode(made.picture, complain)

@@ -78,13 +78,13 @@ def test_what_is_missing_is_incomplete(pair: tuple[Path, Path], wanted: Wanted, 
 def test_a_decoded_picture_is_complete_when_whole_and_of_its_size(pair: tuple[Path, Path], tmp_path: Path) -> None:
     picture, source = pair
     os.utime(source, ns=(0, 0))
-    assert complete_decoding(source, [picture], (70, 50), DEFAULT_LIMITS)
-    assert not complete_decoding(source, [picture], (50, 70), DEFAULT_LIMITS)
-    assert not complete_decoding(source, [picture, tmp_path / "absent.png"], (70, 50), DEFAULT_LIMITS)
+    assert complete_decoding(source, picture, (70, 50), DEFAULT_LIMITS)
+    assert not complete_decoding(source, picture, (50, 70), DEFAULT_LIMITS)
+    assert not complete_decoding(source, tmp_path / "absent.png", (70, 50), DEFAULT_LIMITS)
     whole = picture.read_bytes()
     for damaged in (b"", whole[:-1], whole[:-12], whole[:60] + b"\x55" + whole[61:]):
         picture.write_bytes(damaged)
-        assert not complete_decoding(source, [picture], (70, 50), DEFAULT_LIMITS)
+        assert not complete_decoding(source, picture, (70, 50), DEFAULT_LIMITS)
 
 
 def test_the_container_and_the_coder_count_levels_in_the_same_steps() -> None:

@@ -277,6 +277,20 @@ def test_a_resumed_decode_skips_whole_pictures_that_are_not_older(here: Path, ru
     assert [line["skipped"] for line in run(*arguments).lines] == [False, False, True]
 
 
+def test_a_resumed_decode_makes_the_taus_that_are_missing(here: Path, run: Run) -> None:
+    run("encode", "in/a.png", "in/b.png", "--out-dir", "dlc")
+    arguments = ["decode", "-r", "dlc", "--out-dir", "png", "--tau", "0.5,1", "--steps", "2", "--resume", "--json"]
+    run(*arguments)
+    whole = {name: Path("png", name).read_bytes() for name in below("png")}
+    for gone in ("png/a-1.png", "png/b-0.5.png"):
+        Path(gone).unlink()
+        again = run(*arguments)
+        assert (again.code, again.err) == (0, "")
+        assert {line["output"] for line in again.lines if not line["skipped"]} == {gone}
+        assert len(again.lines) == 4
+    assert {name: Path("png", name).read_bytes() for name in below("png")} == whole
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_interrupt_leaves_whole_files_only(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
     real = pipeline.encode_image
