@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A .dlc file that was written or found complete; ``bytes`` and ``bpp``, bits a pixel, of the whole file."""
+    """A .dlc file that was written or found complete; ``bytes`` and ``bpp``, bits a pixel, of the whole file.
+
+    ``warning`` says why it misses its target, if it does.
+    """
 
     output: str
     bytes: int
@@ -34,6 +37,7 @@ class Encoded:
     height: int
     bpp: float
     level: float
+    warning: str | None
     skipped: bool
 
     def describe(self) -> str:
@@ -42,10 +46,10 @@ class Encoded:
         return f"{self.output}: {self.width} x {self.height} pixels, {size}, level {self.level:.6g}"
 
 
-def _encoded(output: Path, size: int, header: Header, *, skipped: bool) -> Encoded:
+def _encoded(output: Path, size: int, header: Header, warning: str | None, *, skipped: bool) -> Encoded:
     width, height = header.width, header.height
     bpp = round(8 * size / (width * height), 6)
-    return Encoded(str(output), size, width, height, bpp, header.rate_level, skipped)
+    return Encoded(str(output), size, width, height, bpp, header.rate_level, warning, skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ class EncodeOptions:
     counts_steps: bool
 
 
-def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], None]) -> bytes:
-    """The bytes of a .dlc file for one picture."""
+def encode_one(picture: Picture, options: EncodeOptions) -> tuple[bytes, str | None]:
+    """The bytes of a .dlc file for one picture, and why they miss the target, if they do."""
     from dlcodec.sections import pack_extras
 
     limits = options.limits
@@ -81,7 +85,7 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
     if options.target is None:
         from dlcodec.pipeline import encode_image
 
-        return encode_image(
+        data = encode_image(
             picture.rgb,
             options.level,
             options.device.value,
@@ -92,6 +96,7 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
             after_step=after_step,
             base=options.base,
         )
+        return data, None
     from dlcodec.targeting import encode_to_target
 
     encoded = encode_to_target(
@@ -106,9 +111,7 @@ def encode_one(picture: Picture, options: EncodeOptions, warn: Callable[[str], N
         after_step=after_step,
         base=options.base,
     )
-    if encoded.warning:
-        warn(f"warning: {encoded.warning}")
-    return encoded.data
+    return encoded.data, encoded.warning
 
 
 def encode(
@@ -216,7 +219,7 @@ def encode(
     )
     default_level = found.config["default_level"]
     wanted_level = None if target else default_level if level is None else level
-    wanted = Wanted(wanted_level, tau_hint, found.short_digest)
+    wanted = Wanted(wanted_level, tau_hint, found.short_digest, strip, thumbnail)
 
     def warn_of(job: Job) -> Callable[[str], None]:
         return lambda text: complain(text if len(planned) == 1 else named(job.name, text))
@@ -225,8 +228,10 @@ def encode(
         goal = job.outputs[0]
         if resume and (there := complete_encoding(job.source, goal, wanted, limits)):
             size = goal.stat().st_size
-            if target is None or size <= target.most_bytes(there.width * there.height):
-                return Finished((_encoded(goal, size, there, skipped=True),))
+            above = target is not None and size > target.most_bytes(there.width * there.height)
+            if not above or (there.level == 0 and not strict):  # at level 0, the same file would be made again
+                missed = f"the target {target} is out of reach: level 0, the smallest, gives {size} bytes"
+                return Finished((_encoded(goal, size, there, missed if above else None, skipped=True),))
         refuse_output(goal, force=force)
         data = read_input(job.source, limits.file_bytes)
         picture = read_picture(data, job.name, limits, strip=strip, warn=warn_of(job))
@@ -234,15 +239,19 @@ def encode(
         memory.work_memory(limits, width * height, memory.ENCODE_REFINED if refine else memory.ENCODE)
         return picture
 
-    def work(job: Job, picture: Picture) -> Iterator[bytes]:
-        yield encode_one(picture, options, warn_of(job))
+    def work(job: Job, picture: Picture) -> Iterator[tuple[bytes, str | None]]:
+        data, missed = encode_one(picture, options)
+        if missed:
+            warn_of(job)(f"warning: {missed}")
+        yield data, missed
 
-    def write(job: Job, data: bytes) -> Encoded:
+    def write(job: Job, made: tuple[bytes, str | None]) -> Encoded:
+        data, missed = made
         goal = job.outputs[0]
         if out_dir is not None:
             make_folder(goal.parent)
         write_output(goal, data, force=force)
-        return _encoded(goal, len(data), unpack(data, limits).header, skipped=False)
+        return _encoded(goal, len(data), unpack(data, limits).header, missed, skipped=False)
 
     outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)
     report(outcomes, len(planned), as_json=as_json)

@@ -69,7 +69,7 @@ ARROWS = {
     },
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "metadata", "picture", "sections"},
     "streams": {"errors", "files"},
-    "batch": {"batch", "container", "errors", "files", "image", "limits", "streams"},
+    "batch": {"batch", "container", "errors", "files", "image", "limits", "streams", "thumbnail"},
     "models": {"checkpoint", "errors"},
     "bench": {
         *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),

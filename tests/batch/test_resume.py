@@ -26,7 +26,7 @@ def pair(tmp_path: Path, tiny_file: bytes, photo: RGB) -> tuple[Path, Path]:
 
 @pytest.fixture
 def wanted(tiny_file: bytes) -> Wanted:
-    return Wanted(1.0, None, container.unpack(tiny_file, DEFAULT_LIMITS).header.model_digest)
+    return Wanted(1.0, None, container.unpack(tiny_file, DEFAULT_LIMITS).header.model_digest, False, None)
 
 
 def test_a_matching_file_is_complete(pair: tuple[Path, Path], wanted: Wanted, tiny_file: bytes) -> None:

@@ -51,6 +51,7 @@ def test_a_tree_goes_there_and_back(here: Path, run: Run, jobs: str) -> None:
             "width": width,
             "height": 40,
             "level": 1,
+            "warning": None,
         }
         assert line == {**same, "skipped": False}
         with Image.open(f"in/{name}.png") as image:
@@ -252,6 +253,37 @@ def test_a_file_over_a_smaller_target_is_not_done(here: Path, run: Run) -> None:
     assert sum("error" in line for line in smaller.lines) == sum(line["bytes"] == largest for line in made)
     refused = run("encode", "-r", "in", "--out-dir", "dlc", "--resume", "--target-psnr", "15")
     assert (refused.code, "PSNR" in refused.err) == (2, True)
+
+
+def test_a_target_out_of_reach_is_told_in_json_and_done_when_resumed(here: Path, run: Run) -> None:
+    arguments = ["encode", "-r", "in", "--out-dir", "dlc", "--resume", "--json", "--target-size", "50"]
+    made, again = run(*arguments), run(*arguments)
+    assert (made.code, again.code, again.err) == (0, 0, "")
+    assert [line["skipped"] for line in again.lines] == [True] * 3
+    for line in made.lines + again.lines:
+        assert (line["level"], "out of reach" in line["warning"]) == (0, True)
+    assert {line["warning"] for line in run(*arguments[:-1], "300", "--force").lines} == {None}
+    assert run(*arguments, "--strict").code == 8
+
+
+def test_resume_heeds_strip_and_thumbnail(here: Path, run: Run, photo: RGB) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(photo[:40, :30]).save("in/a.png", exif=exif)
+
+    def resumed(*options: str) -> list[bool]:
+        forced = run("encode", "-r", "in", "--out-dir", "dlc", "--resume", "--force", "--json", *options)
+        assert (forced.code, forced.err) == (0, "")
+        return [line["skipped"] for line in forced.lines]
+
+    assert resumed() == [False] * 3
+    assert resumed("--strip") == [False, True, True]
+    assert resumed() == [True] * 3  # the file does not tell
+    for options in (["--thumbnail", "16"], ["--thumbnail", "32"], []):
+        assert resumed(*options) == [False] * 3
+        assert resumed(*options) == [True] * 3
+    resumed("--thumbnail", "64")  # more than the picture has
+    assert resumed("--thumbnail", "64") == [True] * 3
 
 
 def test_resume_makes_again_what_is_damaged_only_by_force(here: Path, run: Run) -> None:
