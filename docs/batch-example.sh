@@ -4,7 +4,7 @@
 #     sh batch-example.sh PICTURES OUT [LEVEL]
 #
 # OUT gets the .dlc files in the tree of PICTURES, done.jsonl with a line a picture, and failed.txt, a list of those that
-# failed, one path a line, which can be tried again by:  dlcodec encode @OUT/failed.txt --out-dir ...
+# failed, one path a line. Running the script again tries them once more, and makes only what is missing.
 set -u
 pictures=$1 out=$2 level=${3:-5}
 dlcodec=${DLCODEC:-dlcodec}

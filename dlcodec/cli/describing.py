@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcodec.cli.options import MaxPixels, Model
-from dlcodec.console import complain, show
+from dlcodec.cli.options import MaxPixels
+from dlcodec.console import complain, printable, show
 from dlcodec.errors import DlcodecError
 
 
@@ -19,7 +19,7 @@ def _line(key: str, value: Any) -> str:
         shown = "yes" if value else "no"
     elif isinstance(value, dict):
         shown = ", ".join(f"{kind} {size} bytes" for kind, size in value.items())
-    return f"{key.replace('_', ' '):<15} {shown}"
+    return f"{key.replace('_', ' '):<15} {printable(str(shown))}"
 
 
 def _weights(entry: dict[str, Any], model: str) -> dict[str, Any]:
@@ -40,14 +40,21 @@ def _weights(entry: dict[str, Any], model: str) -> dict[str, Any]:
 def info(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="The .dlc files to describe.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array with one object a file.")] = False,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Weights as for decode: also say which of them would decode the file.",
+            show_default="none",
+        ),
+    ] = None,
     max_pixels: MaxPixels = None,
 ) -> None:
     """Describe .dlc files without decoding them; with --model, also which of its weights would decode them."""
     import json
     from dataclasses import asdict
 
-    from dlcodec.files import read_bounded
+    from dlcodec.files import read_bounded, readable
     from dlcodec.info import describe
     from dlcodec.limits import DEFAULT_LIMITS
 
@@ -56,7 +63,8 @@ def info(
     worst: DlcodecError | None = None
     for path in files:
         try:
-            entry = {"file": str(path), **asdict(describe(read_bounded(path, limits.file_bytes), limits))}
+            data = read_bounded(path, limits.file_bytes)
+            entry = {"file": readable(str(path)), **asdict(describe(data, limits))}
             described.append(entry if model is None else {**entry, **_weights(entry, model)})
         except DlcodecError as error:
             complain(f"{path}: {error}")

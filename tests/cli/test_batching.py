@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import weakref
 from pathlib import Path
@@ -230,6 +231,23 @@ def test_a_failing_hostile_name_is_one_line_that_no_terminal_obeys(here: Path, r
     assert "\x1b" not in result.err
     assert "\\x1b[2J\\xff.png" in result.err
     assert "two lines.png" in result.err
+
+
+def test_info_shows_no_name_that_a_terminal_obeys(here: Path, run: Run) -> None:
+    data = dlcodec.encode(Path("in/a.png"))
+    names = [os.fsdecode(name) for name in (b"\x1b[2J\xff.dlc", b"a\nfamily          forged.dlc")]
+    for name in names:
+        Path(name).write_bytes(data)
+    shown = run("info", *names)
+    assert (shown.code, shown.err) == (0, "")
+    assert [line.split(maxsplit=1)[1] for line in shown.out.splitlines() if line.startswith("file  ")] == [
+        "\\x1b[2J\\xff.dlc",
+        "a family forged.dlc",
+    ]
+    assert "\x1b" not in shown.out
+    assert sum(line.startswith("family") for line in shown.out.splitlines()) == 2
+    listed = json.loads(run("info", "--json", *names).out)
+    assert [entry["file"] for entry in listed] == ["\x1b[2J\\xff.dlc", names[1]]
 
 
 def test_resume_skips_what_is_complete_and_matches(here: Path, run: Run) -> None:
