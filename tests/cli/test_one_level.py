@@ -50,8 +50,9 @@ def test_other_levels_and_targets_are_refused_in_one_sentence(
         ("--target-psnr", "30"): "a target needs weights of several rate levels; these have one",
     }
     for arguments, sentence in wanted.items():
+        about = "" if arguments[0] == "-q" else f"{image}: "
         result = run("encode", image, "--model", folder, *arguments, "-o", tmp_path / "a.dlc")
-        assert (result.code, result.err) == (2, f"dlcodec: {sentence}\n")
+        assert (result.code, result.err) == (2, f"dlcodec: {about}{sentence}\n")
     assert not (tmp_path / "a.dlc").exists()
 
 

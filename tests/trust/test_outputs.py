@@ -78,6 +78,11 @@ TALKATIVE = [
 ]
 
 
+def _said(line: list[str], reason: str) -> str:
+    about = f"{line[1]}: " if line[0] in ("encode", "decode") else ""
+    return f"dlcodec: {about}cannot write to standard output: {reason}\n"
+
+
 @pytest.mark.parametrize("command", TALKATIVE, ids=lambda command: command[0])
 def test_a_reader_that_goes_away_is_code_8_in_one_line(
     here: Path, start: Start, photo: RGB, command: list[str]
@@ -85,15 +90,15 @@ def test_a_reader_that_goes_away_is_code_8_in_one_line(
     """As with ``| head -c 10``, where the rest no longer fits the pipe."""
     Image.fromarray(photo[:320]).save("large.png")
     Path("large.dlc").write_bytes(dlcodec.encode("large.png"))
-    pipe, errors = here / "pipe", here / "errors"
+    pipe, errors, line = here / "pipe", here / "errors", [word.replace("HERE", str(here)) for word in command]
     os.mkfifo(pipe)
-    child = start(run_into, pipe, [word.replace("HERE", str(here)) for word in command], errors)
+    child = start(run_into, pipe, line, errors)
     reader = os.open(pipe, os.O_RDONLY)
     fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
     assert len(os.read(reader, 10)) == 10
     os.close(reader)
     end = ended(child, errors)
-    assert (end.code, end.said) == (8, "dlcodec: cannot write to standard output: Broken pipe\n")
+    assert (end.code, end.said) == (8, _said(line, "Broken pipe"))
 
 
 @pytest.mark.parametrize("command", [*TALKATIVE, ["models", "list"]], ids=lambda command: command[0])
@@ -104,4 +109,4 @@ def test_a_full_standard_output_is_code_8_in_one_line(
     Path("large.dlc").write_bytes(tiny_file)
     errors, line = here / "errors", [word.replace("HERE", str(here)) for word in command]
     end = ended(start(run_into, Path("/dev/full"), line, errors), errors)
-    assert (end.code, end.said) == (8, "dlcodec: cannot write to standard output: No space left on device\n")
+    assert (end.code, end.said) == (8, _said(line, "No space left on device"))
