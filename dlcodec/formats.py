@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from dlcodec.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from dlcodec.picture import Picture
 
 
