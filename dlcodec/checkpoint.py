@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from dlcodec.errors import InputError, NoFusionError, WeightsError
-from dlcodec.files import make_folder, read_bounded, write_atomically
+from dlcodec.files import make_folder, read_bounded, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
@@ -62,7 +63,17 @@ class Checkpoint:
     @property
     def files(self) -> list[Path]:
         """All its files: NAME.safetensors, part2-NAME.safetensors and so on."""
-        return [self.path, *(_part(self.path, number) for number in range(2, self.parts + 1))]
+        return _files(self.path)[: self.parts]
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all its files; raises OSError where one is gone."""
+        return sum(path.stat().st_size for path in self.files)
+
+    @property
+    def is_fusion(self) -> bool:
+        """Whether it is a fusion network, tied to its base, and no base itself."""
+        return "base" in self.config
 
     @property
     def levels(self) -> int:
@@ -70,8 +81,15 @@ class Checkpoint:
         return len(self.config["lambdas"])
 
 
-def _part(path: Path, number: int) -> Path:
-    return path.with_name(f"part{number}-{path.name}")
+def _files(path: Path) -> list[Path]:
+    """All the files that a checkpoint may have whose first is ``path``."""
+    return [path, *(path.with_name(f"part{number}-{path.name}") for number in range(2, _MOST_PARTS + 1))]
+
+
+def refuse_overwriting(path: Path, *, force: bool) -> None:
+    """``files.refuse_existing`` for every file that ``save`` might write or remove; raises OutputError."""
+    for file in _files(path):
+        refuse_existing(file, force=force)
 
 
 def compute_digest(family: str, config: Mapping[str, Any], arrays: Arrays) -> str:
@@ -191,7 +209,7 @@ def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
     for folder in weight_folders():
         for path in sorted((folder / family).glob("base*.safetensors"), key=lambda path: path.stem):
             checkpoint = read_metadata(path)
-            if checkpoint.family != family or "base" in checkpoint.config:
+            if checkpoint.family != family or checkpoint.is_fusion:
                 continue
             if short_digest is None or checkpoint.short_digest == short_digest:
                 return checkpoint
@@ -239,7 +257,8 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
 def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
     """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError.
 
-    What is too large for one file goes into several, the one of ``path`` last.
+    What is too large for one file goes into several, the one of ``path`` last. Then further parts, which a larger
+    checkpoint had that was there before, are removed.
     """
     digest = compute_digest(family, config, arrays)
     metadata = {
@@ -260,7 +279,11 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
     if len(parts) > 1:
         metadata["parts"] = str(len(parts))
     make_folder(path.parent)
-    for number in range(len(parts), 1, -1):
-        write_atomically(_part(path, number), safetensors.numpy.save(parts[number - 1]))
+    files = _files(path)
+    for number in range(len(parts) - 1, 0, -1):
+        write_atomically(files[number], safetensors.numpy.save(parts[number]))
     write_atomically(path, safetensors.numpy.save(parts[0], metadata))
+    for file in files[len(parts) :]:
+        with suppress(OSError):  # mostly, there is none
+            file.unlink()
     return digest

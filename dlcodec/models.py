@@ -87,7 +87,7 @@ def describe(path: Path) -> Model:
             with safetensors.safe_open(file, framework="numpy") as handle:
                 raw = raw or handle.metadata()
                 shapes |= {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
-        file_bytes = sum(file.stat().st_size for file in found.files)
+        file_bytes = found.file_bytes
     except (OSError, safetensors.SafetensorError) as error:
         raise WeightsError(f"the weights {path} cannot be read") from error
     is_fusion = "base" in config

@@ -19,7 +19,7 @@ from PIL import Image
 
 from dlcodec import checkpoint
 from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
-from dlcodec.errors import LimitError, WeightsError
+from dlcodec.errors import LimitError, OutputError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device, load_codec
 from dlcodec.models import describe
@@ -264,6 +264,25 @@ def test_what_is_too_large_for_one_file_goes_into_several(
     for read in (lambda: load_arrays(split), lambda: read_metadata(path)):
         with pytest.raises(WeightsError, match=r"part2-base\.safetensors"):
             read()
+
+
+def test_parts_are_neither_overwritten_unasked_nor_left_behind(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, path = read_metadata(tiny), tmp_path / "base.safetensors"
+    arrays = load_arrays(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
+        checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+    split = read_metadata(path)
+    assert split.file_bytes == sum(file.stat().st_size for file in tmp_path.iterdir()) > path.stat().st_size
+    path.rename(tmp_path / "elsewhere")
+    checkpoint.refuse_overwriting(path, force=True)
+    with pytest.raises(OutputError, match=r"part2-base\.safetensors exists"):
+        checkpoint.refuse_overwriting(path, force=False)
+    checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["base.safetensors", "elsewhere"]
+    assert load_arrays(read_metadata(path)).keys() == arrays.keys()
 
 
 @pytest.mark.parametrize("parts", ["0", "-1", "17", "many"])

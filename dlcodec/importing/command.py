@@ -12,7 +12,6 @@ import torch
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.errors import UsageError, WeightsError
-from dlcodec.files import refuse_existing
 from dlcodec.importing.check import Comparison, compare
 from dlcodec.importing.families import converter
 from dlcodec.importing.source import Source
@@ -34,7 +33,7 @@ def choose_output(folder: Path, family: str, name: str | None, *, force: bool) -
     if name is not None and not _NAME.fullmatch(name):
         raise UsageError(f"the name {name!r} is not made of at most 64 letters, digits, dots, hyphens and underscores")
     path = folder / family / ("base.safetensors" if name is None else f"base-{name}.safetensors")
-    refuse_existing(path, force=force)
+    checkpoint.refuse_overwriting(path, force=force)
     return path
 
 

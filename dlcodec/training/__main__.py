@@ -15,8 +15,8 @@ from dlcodec import checkpoint
 from dlcodec.checkpoint import DEFAULT_FAMILY
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
+from dlcodec.console import show
 from dlcodec.families import FAMILIES
-from dlcodec.files import refuse_existing
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
@@ -101,8 +101,8 @@ def validate(
 ) -> None:
     """Estimated rate and PSNR of the floating-point network, per level; sides are cut to multiples of 64."""
     model, state = _load_run(run)
-    print(f"step {state['step']}, {state['seconds']:.0f} s")
-    print("level     bpp   bpp z     PSNR")
+    show(f"step {state['step']}, {state['seconds']:.0f} s")
+    show("level     bpp   bpp z     PSNR")
     paths = sorted(images.iterdir())[:most]
     for level in range(model.network.params.levels):
         rows = []
@@ -112,7 +112,7 @@ def validate(
             outcome = model(x[:, :, : x.shape[2] // 64 * 64, : x.shape[3] // 64 * 64], torch.tensor([level]), None)
             rows.append([outcome.bpp.item(), outcome.bpp_z.item(), -10 * outcome.mse.log10().item()])
         bpp, bpp_z, psnr = np.mean(rows, 0)
-        print(f"{level:5d} {bpp:7.4f} {bpp_z:7.4f} {psnr:8.3f}", flush=True)
+        show(f"{level:5d} {bpp:7.4f} {bpp_z:7.4f} {psnr:8.3f}")
 
 
 @app.command()
@@ -126,7 +126,7 @@ def rate_cost(
     model, _ = _load_run(run)
     found = checkpoint.read_metadata(weights)
     codec = codec_class(found.family)(found.config, checkpoint.load_arrays(found), torch.device("cpu"))
-    print("level   float path (bits)   integer path   fitted tables")
+    show("level   float path (bits)   integer path   fitted tables")
     for level in range(codec.levels):
         total = np.zeros(3)
         for path in sorted(images.iterdir()):
@@ -134,7 +134,7 @@ def rate_cost(
             cost = measure_rate_cost(codec, model.network, x, level)
             total += cost.floating, cost.integer, cost.tables
         change = 100 * (total / total[0] - 1)
-        print(f"{level:5d} {total[0]:19.0f} {change[1]:+13.3f} % {change[2]:+13.3f} %", flush=True)
+        show(f"{level:5d} {total[0]:19.0f} {change[1]:+13.3f} % {change[2]:+13.3f} %")
 
 
 @app.command()
@@ -149,7 +149,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Quantise the networks of the entropy path, fit the tables and write the checkpoint that ships."""
-    refuse_existing(output, force=force)
+    checkpoint.refuse_overwriting(output, force=force)
     model, record = _load_run(run)
     bottleneck = model.entropy_bottleneck
     medians = bottleneck.quantiles[:, 0, 1]
@@ -165,7 +165,7 @@ def export(
         {f"train.entropy_bottleneck.{n}": t.numpy() for n, t in bottleneck.state_dict().items() if n[0] != "_"}
     )
     digest = checkpoint.save(output, model.network.family, config, arrays, {**record, "commit": current_commit()})
-    print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
+    show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlcodec import checkpoint
 from dlcodec.arguments import MOST_STEPS
-from dlcodec.files import refuse_existing
+from dlcodec.console import show
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
@@ -205,13 +205,13 @@ def validate_fusion(
         is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118
     if (its_base := json.loads(metadata["recipe"])["base"]) != frozen.digest:
         raise typer.BadParameter(f"{run} was trained beside another base, {its_base[:16]}")
-    print("step", json.loads(metadata["state"])["step"])
+    show(f"step {json.loads(metadata['state'])['step']}")
     pictures = []
     for path in sorted(images.iterdir())[:most]:
         rgb = torch.from_numpy(load(path, DEFAULT_LIMITS)).permute(2, 0, 1)[None].float() / 255
         pictures.append(rgb[:, :, : rgb.shape[2] // 64 * 64, : rgb.shape[3] // 64 * 64])
 
-    def show(name: str, decode: Callable[[Tensor], Tensor]) -> None:
+    def judge(name: str, decode: Callable[[Tensor], Tensor]) -> None:
         rows = []
         for x in pictures:
             x_hat = decode(x).clamp(0, 1)
@@ -219,15 +219,12 @@ def validate_fusion(
             excess = [(f(x_hat) - f(x)).relu().mean().item() for f in (grain, weave)]
             rows.append([psnr.item(), metric(x * 2 - 1, x_hat * 2 - 1).item(), *excess])
         means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-        print(
-            f"{name:<18} PSNR {means[0]:7.3f}   LPIPS {means[1]:.4f}   grain {means[2]:.3f}   weave {means[3]:.3f}",
-            flush=True,
-        )
+        show(f"{name:<18} PSNR {means[0]:7.3f}   LPIPS {means[1]:.4f}   grain {means[2]:.3f}   weave {means[3]:.3f}")
 
     if not is_fusion:
         encoder = load_auxiliary(run, frozen)
-        show("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.analyse(x)))
-        show("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
+        judge("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.analyse(x)))
+        judge("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
     recipe = json.loads(metadata["recipe"])
     trained = TrainableFusion(
@@ -247,8 +244,8 @@ def validate_fusion(
             clean = trained(torch.randn_like(y_hat), y_hat, one, share)
             return frozen.synthesise(trained.restore(clean), trained.adapters(share))
 
-        show(f"level {q:g}, tau 1", plain)
-        show(f"level {q:g}, tau 0", transform)
+        judge(f"level {q:g}, tau 1", plain)
+        judge(f"level {q:g}, tau 0", transform)
 
 
 @app.command()
@@ -266,7 +263,7 @@ def export_fusion(
     found = _base(base)
     if output is None:
         output = found.path.with_name(found.path.name.replace("base", "fusion", 1))
-    refuse_existing(output, force=force)
+    checkpoint.refuse_overwriting(output, force=force)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     recipe = json.loads(metadata["recipe"])
@@ -279,4 +276,4 @@ def export_fusion(
     )
     record = {**recipe, **json.loads(metadata["state"]), "commit": current_commit()}
     digest = checkpoint.save(output, found.family, config, arrays, record)
-    print(f"{output}: {output.stat().st_size} bytes, digest {digest}")
+    show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")

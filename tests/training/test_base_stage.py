@@ -26,6 +26,7 @@ except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
+from dlcodec import checkpoint
 from dlcodec.console import Volume, volume
 from dlcodec.errors import InputError, UsageError
 from dlcodec.training.data import CropSampler, load_tiles
@@ -149,6 +150,7 @@ def test_an_exported_run_encodes_and_decodes(
     run, weights = tmp_path / "run.safetensors", tmp_path / "weights" / family / "base.safetensors"
     train_base(recipe(tar, 3, family), run, None, torch.device("cpu"), 60)
     monkeypatch.setattr(commands, "LADDER", (0.0018, 0.0067, 0.025))
+    monkeypatch.setattr(checkpoint, "_PART_BYTES", 20_000)
     arguments = [
         "export",
         str(run),
@@ -165,6 +167,9 @@ def test_an_exported_run_encodes_and_decodes(
     answer = CliRunner().invoke(commands.app, arguments)
     if answer.exception is not None and not isinstance(answer.exception, SystemExit):
         raise answer.exception
+    files = sorted(weights.parent.iterdir())
+    assert len(files) > 1
+    assert f" {sum(file.stat().st_size for file in files)} bytes, " in answer.output
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "weights"))
     assert decode_image(encode_image(photo[:90, :70], base=find(family)), 1.0).shape == (90, 70, 3)
     again = tmp_path / "again.safetensors"
