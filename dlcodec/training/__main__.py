@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,16 +16,30 @@ from dlcodec import checkpoint
 from dlcodec.checkpoint import DEFAULT_FAMILY
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
-from dlcodec.console import show
+from dlcodec.console import complain, show
+from dlcodec.errors import DlcodecError, UsageError
 from dlcodec.families import FAMILIES
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
-from dlcodec.training.fusion_commands import Batch, Crop, Data, Minutes, Steps
 from dlcodec.training.fusion_commands import app as fusion_app
-from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
+from dlcodec.training.loop import current_commit, load_prefixed
+from dlcodec.training.options import (
+    Batch,
+    Compile,
+    Crop,
+    Data,
+    DeviceName,
+    Minutes,
+    Output,
+    Rate,
+    SaveEvery,
+    Steps,
+    choose_device,
+    optimisation,
+)
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableCodec
 
@@ -36,33 +51,30 @@ Run = Annotated[Path, typer.Argument(exists=True, help="Training checkpoint.")]
 
 @app.command()
 def base(
-    output: Annotated[
-        Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")
-    ],
+    output: Output,
     data: Data,
     start: Annotated[Path | None, typer.Option(exists=True, help="Checkpoint to begin from.")] = None,
     steps: Steps = None,
     minutes: Minutes = None,
     batch: Batch = 8,
     crop: Crop = 256,
-    learning_rate: Annotated[float, typer.Option(help="Peak rate of SOAP.")] = 1e-3,
+    learning_rate: Rate = 1e-3,
     warmup: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 50,
     clip: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
     ema: Annotated[float, typer.Option(help="Decay of the moving average.")] = 0.995,
     seed: Annotated[int, typer.Option(help="Of crops, levels and initial weights.")] = 0,
     bf16: Annotated[bool, typer.Option(help="Run the transforms under bf16 autocast.")] = True,
-    compile_: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = True,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    save_every: Annotated[float, typer.Option(help="Minutes between saves.")] = 5.0,
+    compile_: Compile = True,
+    device: DeviceName = "cpu",
+    save_every: SaveEvery = 5.0,
     family: Annotated[
         str, typer.Option(help=f"One of {', '.join(known.name for known in FAMILIES)}.")
     ] = DEFAULT_FAMILY,
 ) -> None:
     """Train a base codec for eight rate levels."""
-    if (steps is None) == (minutes is None):
-        raise typer.BadParameter("give --steps or --minutes")
+    where = choose_device(device)
     if family not in {known.name for known in FAMILIES}:
-        raise typer.BadParameter(f"family {family!r} is none of {', '.join(known.name for known in FAMILIES)}")
+        raise UsageError(f"family {family!r} is none of {', '.join(known.name for known in FAMILIES)}")
     N, M = codec_class(family).network.channels
     recipe = BaseRecipe(
         family=family,
@@ -75,9 +87,9 @@ def base(
         seed=seed,
         bf16=bf16,
         compile=compile_,
-        optimisation=Optimisation(learning_rate, learning_rate / 100, warmup, clip, ema, Budget(steps, minutes)),
+        optimisation=optimisation(learning_rate, warmup, steps, minutes, clip, ema),
     )
-    train_base(recipe, output, start, torch.device(device), save_every)
+    train_base(recipe, output, start, where, save_every)
 
 
 def _load_run(run: Path) -> tuple[TrainableCodec, dict[str, object]]:
@@ -169,4 +181,8 @@ def export(
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except DlcodecError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)

@@ -16,6 +16,7 @@ from torch import Tensor
 from dlcodec import checkpoint
 from dlcodec.arguments import MOST_STEPS
 from dlcodec.console import show
+from dlcodec.errors import UsageError
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
@@ -30,36 +31,33 @@ from dlcodec.training.fusion_stages import (
     train_auxiliary,
     train_fusion,
 )
-from dlcodec.training.loop import Budget, Optimisation, current_commit, load_prefixed
+from dlcodec.training.loop import current_commit, load_prefixed
+from dlcodec.training.options import (
+    Batch,
+    Compile,
+    Crop,
+    Data,
+    DeviceName,
+    Minutes,
+    Output,
+    Rate,
+    SaveEvery,
+    Steps,
+    choose_device,
+    optimisation,
+)
 from dlcodec.training.perceptual import grain, load_lpips, weave
 
 app = typer.Typer(add_completion=False)
 
 
-def check_crop(crop: int) -> int:
-    """The side of a crop; raises typer.BadParameter."""
-    if crop < 64 or crop % 64:
-        raise typer.BadParameter(f"{crop} is not a multiple of 64")
-    return crop
-
-
-Output = Annotated[Path, typer.Argument(help="Training checkpoint to write; training continues from it if it exists.")]
 Base = Annotated[
     Path, typer.Option(help="The base checkpoint, frozen: its file, or a folder of weights with one base.")
 ]
-Data = Annotated[list[Path], typer.Option(exists=True, help="Folder or tar of images; repeatable.")]
 Lpips = Annotated[Path, typer.Option(exists=True, help="LPIPS-alex weights, safetensors.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")]
-Minutes = Annotated[float | None, typer.Option(min=0.001, help="Or after this many minutes.")]
-Batch = Annotated[int, typer.Option(min=1, help="Crops a step.")]
-Crop = Annotated[int, typer.Option(callback=check_crop, help="Side of a crop, pixels, a multiple of 64.")]
-Rate = Annotated[float, typer.Option(help="Peak rate of SOAP.")]
 Distortion = Annotated[float, typer.Option(help="Weight of ln MSE; LPIPS weighs 1.")]
 Seed = Annotated[int, typer.Option(help="Of crops, times, noise and initial weights.")]
 Bf16 = Annotated[bool, typer.Option(help="Run the networks under bf16 autocast.")]
-Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")]
-DeviceName = Annotated[str, typer.Option(help="cpu or cuda.")]
-SaveEvery = Annotated[float, typer.Option(help="Minutes between saves.")]
 
 
 class NoisedName(StrEnum):
@@ -73,12 +71,6 @@ class NoisedName(StrEnum):
 def _base(path: Path) -> checkpoint.Checkpoint:
     """A base by its file or its folder, never a family; raises UsageError, WeightsError."""
     return base_to_encode(f"{path}/" if path.is_dir() else str(path))
-
-
-def _optimisation(rate: float, warmup: int, steps: int | None, minutes: float | None) -> Optimisation:
-    if (steps is None) == (minutes is None):
-        raise typer.BadParameter("give --steps or --minutes")
-    return Optimisation(rate, rate / 100, warmup, clip=1.0, ema=0.995, budget=Budget(steps, minutes))
 
 
 @app.command()
@@ -100,12 +92,10 @@ def auxiliary(
     save_every: SaveEvery = 5.0,
 ) -> None:
     """Stage 2: train the auxiliary encoder against the frozen synthesis."""
-    where = torch.device(device)
-    optimisation = _optimisation(learning_rate, 20, steps, minutes)
+    where = choose_device(device)
+    how = optimisation(learning_rate, 20, steps, minutes)
     names = tuple(map(str, data))
-    recipe = FusionRecipe(
-        names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 0.0, 1.0, "nothing", optimisation
-    )
+    recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 0.0, 1.0, "nothing", how)
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     train_auxiliary(recipe, frozen, lpips, output, where, save_every)
 
@@ -148,9 +138,9 @@ def fusion(
 ) -> None:
     """Stage 3: train the fusion network; every other network is frozen."""
     if auxiliary is None and (latent or noised == NoisedName.auxiliary):
-        raise typer.BadParameter("give --auxiliary, or --latent 0 and something else to noise")
-    where = torch.device(device)
-    optimisation = _optimisation(learning_rate, 50, steps, minutes)
+        raise UsageError("give --auxiliary, or --latent 0 and something else to noise")
+    where = choose_device(device)
+    how = optimisation(learning_rate, 50, steps, minutes)
     names = tuple(map(str, data))
     recipe = FusionRecipe(
         names,
@@ -166,14 +156,14 @@ def fusion(
         latent,
         rising,
         noised.value,
-        optimisation,
+        how,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     try:
         params.check()
     except ValueError as error:
-        raise typer.BadParameter(f"width {width}: {error}") from error
+        raise UsageError(f"width {width}: {error}") from error
     begun = output if output.exists() else start
     if rank is None:
         rank = rank_of(begun) if begun else 16
@@ -204,7 +194,7 @@ def validate_fusion(
         metadata = handle.metadata()
         is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118
     if (its_base := json.loads(metadata["recipe"])["base"]) != frozen.digest:
-        raise typer.BadParameter(f"{run} was trained beside another base, {its_base[:16]}")
+        raise UsageError(f"{run} was trained beside another base, {its_base[:16]}")
     show(f"step {json.loads(metadata['state'])['step']}")
     pictures = []
     for path in sorted(images.iterdir())[:most]:
@@ -268,9 +258,9 @@ def export_fusion(
         metadata = handle.metadata()
     recipe = json.loads(metadata["recipe"])
     if recipe["base"] != found.digest:
-        raise typer.BadParameter(f"{run} was trained beside another base, {recipe['base'][:16]}")
+        raise UsageError(f"{run} was trained beside another base, {recipe['base'][:16]}")
     if "params" not in recipe:
-        raise typer.BadParameter(f"{run} is no fusion network but an auxiliary encoder")
+        raise UsageError(f"{run} is no fusion network but an auxiliary encoder")
     config, arrays = fusion_parts(
         load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
     )

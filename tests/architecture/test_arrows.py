@@ -77,7 +77,7 @@ ARROWS = {
     },
     "training": {
         *("checkpoint", "codecs", "coding", "console", "entropy", "errors", "families", "files", "fusion", "image"),
-        *("arguments", "limits", "selection", "training"),
+        *("arguments", "limits", "loading", "selection", "training"),
     },
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),

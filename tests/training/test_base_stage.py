@@ -188,6 +188,26 @@ def test_an_exported_run_encodes_and_decodes(
         assert abs(float(line.split()[2])) < 5  # percent: bits of the integer path against the float path
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--steps 1 --device gpu", "device 'gpu' is none of auto, cpu, cuda"),
+        ("--steps 1 --minutes 1", "give --steps or --minutes"),
+        ("--steps 1 --crop 100", "crops of 100 pixels"),
+        ("--steps 1 --family none", "family 'none' is none of mean-scale"),
+    ],
+)
+def test_options_that_make_no_sense_are_a_sentence(tar: Path, tmp_path: Path, options: str, sentence: str) -> None:
+    from typer.testing import CliRunner
+
+    from dlcodec.training import __main__ as commands
+
+    arguments = ["base", str(tmp_path / "run"), "--data", str(tar), *options.split()]
+    answer = CliRunner().invoke(commands.app, arguments)
+    assert isinstance(answer.exception, UsageError)
+    assert sentence in str(answer.exception)
+
+
 @pytest.mark.parametrize(("told", "lines"), [(Volume.normal, ["step 1"]), (Volume.quiet, [])])
 def test_progress_is_told_now_and_then_and_not_to_the_quiet(
     capsys: pytest.CaptureFixture[str], told: Volume, lines: list[str]
