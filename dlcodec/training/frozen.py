@@ -67,6 +67,12 @@ class FrozenBase:
         with torch.no_grad(), self._autocast:
             return self.g_a(x).float()
 
+    def unquantised(self, x: Tensor) -> Tensor:
+        """``g_a(x)`` as ``g_s`` would get it at the last level if nothing were rounded: with both of its gains."""
+        net, last = self._network, torch.full((len(x),), self.levels - 1.0, device=x.device)
+        with torch.no_grad():
+            return self.analyse(x) * _rows(net.gain, last) * _rows(net.inv_gain, last)
+
     def _change(self, name: str, layer: nn.Module, inputs: tuple[Tensor], out: Tensor) -> Tensor:
         """What a convolution of the synthesis gives with the change of its weight, if there is one.
 

@@ -213,7 +213,7 @@ def validate_fusion(
 
     if not is_fusion:
         encoder = load_auxiliary(run, frozen)
-        judge("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.analyse(x)))
+        judge("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.unquantised(x)))
         judge("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
     recipe = json.loads(metadata["recipe"])

@@ -46,6 +46,14 @@ def test_the_frozen_base_receives_what_the_codec_decodes(
     assert ((apart > 0.8) & (apart < 1.25)).all()
 
 
+def test_without_rounding_the_latent_is_within_half_a_step_of_the_decoded_one(base: FrozenBase, photo: RGB) -> None:
+    x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None].float() / 255
+    inverse = base._network.inv_gain.data.mul_(1.5)  # as in trained weights, no inverse of the gain
+    decoded = base.decode(base.analyse(x), torch.tensor([base.levels - 1.0]))
+    steps = (base.unquantised(x) - decoded).abs() / inverse[-1, :, None, None]
+    assert 0.3 < steps.max() < 0.5001
+
+
 def test_each_crop_is_synthesised_with_the_weights_of_its_own_level(base: FrozenBase, family: str) -> None:
     torch.manual_seed(0)
     adapters = SynthesisAdapters(base.synthesis_shapes, 3, base.levels)
