@@ -20,7 +20,10 @@ _CONV_HALO = 1
 
 @dataclass(frozen=True, slots=True)
 class DenoiserParams:
-    """What fixes the shapes: M latent channels, width C, units a branch, attention heads, side of a window."""
+    """What fixes the shapes: M latent channels, width C, units a branch, attention heads, side of a window.
+
+    Raises ValueError for sizes that no sound checkpoint has, before anything is built from them.
+    """
 
     M: int
     C: int
@@ -28,8 +31,7 @@ class DenoiserParams:
     heads: int
     window: int
 
-    def check(self) -> None:
-        """Raise ValueError for sizes that no sound checkpoint has; checked before anything is built from them."""
+    def __post_init__(self) -> None:
         bounds = {"M": 4096, "C": 1024, "units": 16, "heads": 64, "window": 64}
         for name, most in bounds.items():
             value = getattr(self, name)

@@ -69,7 +69,6 @@ class Fusion:
         do not fit each other or make no sense.
         """
         params = DenoiserParams(**config["denoiser"])
-        params.check()
         self._schedule = schedule_from(config["schedule"])
         self.default_steps = config["steps"]
         if type(self.default_steps) is not int or not 1 <= self.default_steps <= _MOST_STEPS:

@@ -95,7 +95,21 @@ def auxiliary(
     where = choose_device(device)
     how = optimisation(learning_rate, 20, steps, minutes)
     names = tuple(map(str, data))
-    recipe = FusionRecipe(names, batch, crop, seed, bf16, compile_, 1.0, distortion, 0.0, 0.0, 0.0, 1.0, "nothing", how)
+    recipe = FusionRecipe(
+        data=names,
+        batch=batch,
+        crop=crop,
+        seed=seed,
+        bf16=bf16,
+        compile=compile_,
+        distortion=distortion,
+        smoothness=0.0,
+        adversarial=0.0,
+        latent=0.0,
+        rising=1.0,
+        noised="nothing",
+        optimisation=how,
+    )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
     train_auxiliary(recipe, frozen, lpips, output, where, save_every)
 
@@ -143,25 +157,23 @@ def fusion(
     how = optimisation(learning_rate, 50, steps, minutes)
     names = tuple(map(str, data))
     recipe = FusionRecipe(
-        names,
-        batch,
-        crop,
-        seed,
-        bf16,
-        compile_,
-        1.0,
-        distortion,
-        smoothness,
-        adversarial,
-        latent,
-        rising,
-        noised.value,
-        how,
+        data=names,
+        batch=batch,
+        crop=crop,
+        seed=seed,
+        bf16=bf16,
+        compile=compile_,
+        distortion=distortion,
+        smoothness=smoothness,
+        adversarial=adversarial,
+        latent=latent,
+        rising=rising,
+        noised=noised.value,
+        optimisation=how,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
-    params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     try:
-        params.check()
+        params = DenoiserParams(frozen.channels, width, units=3, heads=width // 32, window=8)
     except ValueError as error:
         raise UsageError(f"width {width}: {error}") from error
     begun = output if output.exists() else start

@@ -39,7 +39,7 @@ _DISCRIMINATOR_RATE = 2e-4
 class FusionRecipe:
     """Everything that decides the outcome of stages 2 and 3; it is written into their checkpoints.
 
-    ``perception``, ``distortion`` and ``smoothness`` weigh LPIPS, ln MSE and grain that the original has not;
+    ``distortion`` and ``smoothness`` weigh ln MSE and grain that the original has not, where LPIPS weighs 1;
     ``adversarial`` weighs what a discriminator says that is trained against the network (discriminator.py), 0 for none;
     ``latent`` weighs the distance to the auxiliary latent (lambda of the paper's eq. 2). A crop at the last level
     weighs ``rising`` times one at the first, in even ratios between, so that the small distances of high rates are not
@@ -53,7 +53,6 @@ class FusionRecipe:
     seed: int
     bf16: bool
     compile: bool
-    perception: float
     distortion: float
     smoothness: float
     adversarial: float
@@ -72,14 +71,12 @@ def _setting(
 ) -> tuple[CropSampler, PictureLoss]:
     seed = recipe.seed + steps_done(output)
     torch.manual_seed(seed)
-    distortion_oriented = base.orientation == "distortion"
-    lpips = load_lpips(metric).to(device) if distortion_oriented else None
+    lpips = load_lpips(metric).to(device) if base.orientation == "distortion" else None
     if lpips is not None:
         convert_conv2d_weight_memory_format(lpips, torch.channels_last)
         if recipe.compile:
             lpips.compile()
-    perception = recipe.perception if distortion_oriented else 0.0
-    loss = PictureLoss(lpips, perception, recipe.distortion, recipe.smoothness)
+    loss = PictureLoss(lpips, recipe.distortion, recipe.smoothness)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
     return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
 
@@ -94,7 +91,8 @@ def train_auxiliary(
 ) -> None:
     """Stage 2: ``g_a'`` starts as ``g_a``; ``min LPIPS(x, g_s(g_a'(x)))`` and a little distortion, unquantised.
 
-    For a base oriented towards perception the distortion term is all there is.
+    For a base oriented towards perception the distortion term is all there is. At its start ``g_a'`` lacks the gains
+    that ``FrozenBase.unquantised`` has: it learns them.
     """
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     encoder = copy.deepcopy(base.g_a).requires_grad_(True).train()

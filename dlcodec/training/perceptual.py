@@ -58,31 +58,30 @@ def weave(picture: Tensor) -> Tensor:
 
 
 class PictureLoss(nn.Module):
-    """``perception * LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat) + smoothness * excess``, a mean over the batch.
+    """``LPIPS(x, x_hat) + distortion * ln MSE(x, x_hat) + smoothness * excess``, a mean over the batch.
 
     ``excess`` is how far grain and weave of ``x_hat`` exceed those of ``x``: detail may be invented where there was
     some, but none on what was smooth, and no regular pattern, which AlexNet hardly minds.
     The logarithm makes a decibel cost the same at every rate. A base codec oriented towards distortion is pulled
-    towards perception, so LPIPS leads; for a base oriented towards perception ``perception`` is 0. Pictures are
+    towards perception, so LPIPS leads; for a base oriented towards perception ``metric`` is None. Pictures are
     shifted together by up to 3 pixels before LPIPS sees them, else the decoder could hide a pattern from its stride
     of 4.
     """
 
-    def __init__(self, metric: nn.Module | None, perception: float, distortion: float, smoothness: float = 0) -> None:
+    def __init__(self, metric: nn.Module | None, distortion: float, smoothness: float = 0) -> None:
         super().__init__()
-        self.metric = metric
-        self.perception, self.distortion, self.smoothness = perception, distortion, smoothness
+        self.metric, self.distortion, self.smoothness = metric, distortion, smoothness
 
     def forward(self, x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """``x`` and ``x_hat`` (B, 3, H, W) in [0, 1], ``weight`` (B,); the loss, and the mean LPIPS and ln MSE."""
         log_mse = (x - x_hat).square().mean((1, 2, 3)).log()
         lpips = torch.zeros_like(log_mse)
-        if self.metric is not None and self.perception:
+        if self.metric is not None:
             top, left = (int(torch.randint(_SHIFT, ())) for _ in range(2))
             bottom, right = (side - _SHIFT + start for side, start in zip(x.shape[2:], (top, left), strict=True))
             a, b = (picture[:, :, top:bottom, left:right] * 2 - 1 for picture in (x, x_hat))
             lpips = self.metric(b, a).flatten()
-        loss = self.perception * lpips + self.distortion * log_mse
+        loss = lpips + self.distortion * log_mse
         if self.smoothness:
             excess = [(f(x_hat) - f(x)).relu().mean((1, 2)) for f in (grain, weave)]
             loss = loss + self.smoothness * sum(excess)

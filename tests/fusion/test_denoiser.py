@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -122,3 +122,9 @@ def test_precision_is_what_was_asked_for() -> None:
     assert choose_synthesis_dtype("auto", cpu, 0.5) == choose_dtype("auto", cpu)
     assert choose_synthesis_dtype("auto", cpu, 1) == torch.float32
     assert choose_synthesis_dtype("bf16", cpu, 1) == torch.bfloat16
+
+
+@pytest.mark.parametrize("change", [{"heads": 0}, {"heads": 3}, {"C": 2048}, {"window": True}])
+def test_sizes_that_make_no_sense_are_refused_whoever_states_them(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"of the denoiser is|do not divide"):
+        replace(PARAMS, **change)

@@ -49,7 +49,21 @@ SCHEDULE = CosineSchedule(0.008, 1e-4)
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
     how = Optimisation(3e-3, 1e-4, warmup=2, clip=1.0, ema=0.9, budget=Budget(steps, None))
-    return FusionRecipe((str(data),), 4, 64, 0, False, False, 1.0, 0.2, 0.05, 0.0, 0.1, 1.0, "decoded", how)
+    return FusionRecipe(
+        data=(str(data),),
+        batch=4,
+        crop=64,
+        seed=0,
+        bf16=False,
+        compile=False,
+        distortion=0.2,
+        smoothness=0.05,
+        adversarial=0.0,
+        latent=0.1,
+        rising=1.0,
+        noised="decoded",
+        optimisation=how,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +129,7 @@ def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
 ) -> None:
     run = tmp_path / "auxiliary.safetensors"
     train_auxiliary(recipe(tar, 40), base, metric, run, CPU, 60)
-    loss = PictureLoss(load_lpips(metric), 1.0, 0.2)
+    loss = PictureLoss(load_lpips(metric), 0.2)
     torch.manual_seed(0)
     before = loss(batch, base.synthesise(base.analyse(batch)))[0]
     torch.manual_seed(0)
@@ -136,7 +150,7 @@ def test_only_detail_that_the_original_has_not_costs(photo: RGB) -> None:
         "noise": (smooth, smooth + noise),
         "weave": (smooth, smooth + cell.tile(8, 12)),
     }
-    cost = {name: float(PictureLoss(None, 0, 0, 1)(*pair)[0]) for name, pair in pairs.items()}
+    cost = {name: float(PictureLoss(None, 0, 1)(*pair)[0]) for name, pair in pairs.items()}
     assert cost["same"] < 1e-3
     assert cost["less"] < 0.01
     assert max(cost["moved"], cost["noise"]) < cost["weave"] - 1
@@ -173,7 +187,7 @@ def test_the_fusion_network_learns_what_the_orientation_asks_for(
     """Towards LPIPS beside a base that minimises distortion; towards distortion alone beside one that does not."""
     base.orientation = orientation
     losses = []
-    judge = PictureLoss(load_lpips(metric) if orientation == "distortion" else None, 1.0, 0.2)
+    judge = PictureLoss(load_lpips(metric) if orientation == "distortion" else None, 0.2)
     run = tmp_path / "fusion.safetensors"
     for steps in (1, 40):
         plan = replace(recipe(tar, steps), latent=0.0, smoothness=0.0)
@@ -254,6 +268,10 @@ def test_an_exported_network_decodes(
 ) -> None:
     run, folder = tmp_path / "fusion.safetensors", tmp_path / "installed" / "mean-scale"
     train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    with safe_open(run, "pt") as handle:
+        metadata = handle.metadata()
+    recipe_then = {**json.loads(metadata["recipe"]), "perception": 1.0}  # as runs had it that were begun earlier
+    save_file(load_file(run), run, {**metadata, "recipe": json.dumps(recipe_then)})
     folder.mkdir(parents=True)
     (folder / "base.safetensors").write_bytes(weights.read_bytes())
     arguments = ["export-fusion", str(run), str(folder / "fusion.safetensors"), "--base", str(weights), "--steps", "4"]
@@ -273,6 +291,26 @@ def test_an_exported_network_decodes(
     record = json.loads(safe_open(folder / "fusion.safetensors", "np").metadata()["record"])
     assert record["step"] == 30
     assert record["data"] == ["tiles.tar"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "lines"), [(2, ["g_s(g_a(x))", "g_s(g_a'(x))"]), (3, ["level 1, tau 1", "level 1, tau 0"])]
+)
+def test_a_run_of_either_stage_is_validated(
+    base: FrozenBase, weights: Path, tar: Path, metric: Path, tmp_path: Path, photo: RGB, stage: int, lines: list[str]
+) -> None:
+    run, pictures = tmp_path / "run.safetensors", tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(photo[:128, :128]).save(pictures / "a.png")
+    plan = replace(recipe(tar, 1), latent=0.0)
+    if stage == 2:
+        train_auxiliary(plan, base, metric, run, CPU, 60)
+    else:
+        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    arguments = ["validate-fusion", str(run), str(pictures), "--base", str(weights), "--lpips", str(metric), "-q", "1"]
+    answer = CliRunner().invoke(commands.app, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert [line.partition(" PSNR")[0].rstrip() for line in answer.output.splitlines()] == ["step 1", *lines]
 
 
 def test_lpips_of_another_backbone_is_refused(tmp_path: Path) -> None:
