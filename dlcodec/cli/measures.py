@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 def find_lpips() -> Callable[[RGB, RGB], float] | None:
     """LPIPS (alex), where the folder $DLCODEC_METRIC_WEIGHTS has its weights; raises UsageError, WeightsError."""
     weights = os.environ.get("DLCODEC_METRIC_WEIGHTS")
-    if not weights or not (Path(weights) / "lpips_v0.1_alex.safetensors").is_file():
+    if not weights:
         return None
-    from dlcodec.evaluation.metrics import load_measure
+    from dlcodec.evaluation.metrics import load_measure, lpips_weights
 
-    return load_measure("lpips-alex", "cpu", Path(weights))
+    folder = Path(weights)
+    return load_measure("lpips-alex", "cpu", folder) if lpips_weights("alex", folder) else None
 
 
 def find_measures() -> list[Measure]:

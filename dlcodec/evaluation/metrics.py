@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.image import RGB, psnr
+from dlcodec.lpips import load_lpips
 
 Measure = Callable[[RGB, RGB], float]
 """Original and decoded picture, both (H, W, 3) uint8, to one number."""
@@ -62,32 +63,23 @@ def lpips_weights(net: LpipsNet, folder: Path | None) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def load_lpips(net: LpipsNet, folder: Path | None) -> Any:
-    """LPIPS v0.1 (Zhang et al. 2018): a torch module from two (B, 3, H, W) tensors in [-1, 1] to (B, 1, 1, 1).
+def find_lpips(net: LpipsNet, folder: Path | None) -> Any:
+    """LPIPS as ``load_lpips`` gives it of ``folder/lpips_v0.1_<net>.safetensors``, or else of what ``lpips`` downloads.
 
-    Its weights are ``folder/lpips_v0.1_<net>.safetensors``, a state dict of the ``lpips`` package, or else what that
-    package downloads. Raises UsageError when the package is absent and WeightsError when there are no weights.
+    Raises UsageError when the package is absent and WeightsError when there are no weights.
     """
     lpips = import_library(f"lpips-{net}", "lpips")
-    path = lpips_weights(net, folder)
+    if (path := lpips_weights(net, folder)) is not None:
+        return load_lpips(net, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package passes torchvision a parameter of an earlier version
-        if path is not None:
-            from safetensors.torch import load_file
-
-            metric = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-            try:
-                metric.load_state_dict(load_file(path))
-            except Exception as error:
-                raise WeightsError(f"{path} does not hold the weights of LPIPS-{net}") from error
-        else:
-            try:
-                metric = lpips.LPIPS(net=net, verbose=False)
-            except Exception as error:  # a download fails in as many ways as there are networks
-                raise WeightsError(
-                    f"lpips-{net} has no weights: the download failed ({error}); "
-                    f"name a folder that holds lpips_v0.1_{net}.safetensors with --metric-weights"
-                ) from error
+        try:
+            metric = lpips.LPIPS(net=net, verbose=False)
+        except Exception as error:  # a download fails in as many ways as there are networks
+            raise WeightsError(
+                f"lpips-{net} has no weights: the download failed ({error}); "
+                f"name a folder that holds lpips_v0.1_{net}.safetensors with --metric-weights"
+            ) from error
     return metric.eval().requires_grad_(False)
 
 
@@ -110,7 +102,7 @@ def _ms_ssim(device: str) -> Measure:
 
 
 def _lpips(net: LpipsNet, device: str, folder: Path | None) -> Measure:
-    metric = load_lpips(net, folder).to(device)
+    metric = find_lpips(net, folder).to(device)
     return lambda original, decoded: float(metric(_tensor(original, device) * 2 - 1, _tensor(decoded, device) * 2 - 1))
 
 

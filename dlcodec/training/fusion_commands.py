@@ -21,6 +21,7 @@ from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.lpips import load_lpips
 from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
@@ -46,7 +47,7 @@ from dlcodec.training.options import (
     choose_device,
     optimisation,
 )
-from dlcodec.training.perceptual import grain, load_lpips, weave
+from dlcodec.training.perceptual import grain, weave
 
 app = typer.Typer(add_completion=False)
 
@@ -201,7 +202,7 @@ def validate_fusion(
     """
     cpu = torch.device("cpu")
     frozen = FrozenBase(_base(base).path, cpu, bf16=False, compile_=False)
-    metric = load_lpips(lpips)
+    metric = load_lpips("alex", lpips)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
         is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118

@@ -15,6 +15,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
+from dlcodec.lpips import load_lpips
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.discriminator import PatchDiscriminator, relativistic_loss
 from dlcodec.training.frozen import FrozenBase
@@ -29,7 +30,7 @@ from dlcodec.training.loop import (
     refuse_start,
     steps_done,
 )
-from dlcodec.training.perceptual import PictureLoss, load_lpips
+from dlcodec.training.perceptual import PictureLoss
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
 _DISCRIMINATOR_RATE = 2e-4
@@ -71,7 +72,7 @@ def _setting(
 ) -> tuple[CropSampler, PictureLoss]:
     seed = recipe.seed + steps_done(output)
     torch.manual_seed(seed)
-    lpips = load_lpips(metric).to(device) if base.orientation == "distortion" else None
+    lpips = load_lpips("alex", metric).to(device) if base.orientation == "distortion" else None
     if lpips is not None:
         convert_conv2d_weight_memory_format(lpips, torch.channels_last)
         if recipe.compile:

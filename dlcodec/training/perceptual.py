@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,19 +11,6 @@ _WINDOW = 8
 _STRIDE, _PERIODS = 16, 4
 _BLOCK = _STRIDE * _PERIODS
 _VISIBLE = 1 / 255
-
-
-def load_lpips(weights: Path) -> nn.Module:
-    """LPIPS-alex v0.1 (Zhang et al. 2018) from a local safetensors file of the ``lpips`` package's state dict.
-
-    Raises FileNotFoundError, and RuntimeError when the file is of another backbone.
-    """
-    import lpips
-
-    metric: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    metric.load_state_dict(load_file(weights))
-    network: nn.Module = metric.eval().requires_grad_(False)
-    return network
 
 
 def _fine(picture: Tensor) -> Tensor:

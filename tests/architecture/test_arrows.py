@@ -34,6 +34,7 @@ ARROWS = {
     "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
     "samples": set(),
     "tiles": set(),
+    "lpips": {"errors"},
     "machine": set(),
     "memory": {"errors", "limits"},
     "fusion": {"errors", "fusion", "tiles"},
@@ -77,7 +78,7 @@ ARROWS = {
     },
     "training": {
         *("checkpoint", "codecs", "coding", "console", "entropy", "errors", "families", "files", "fusion", "image"),
-        *("arguments", "limits", "loading", "selection", "training"),
+        *("arguments", "limits", "loading", "lpips", "selection", "training"),
     },
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),
@@ -96,7 +97,7 @@ ARROWS = {
             "fusion",
             "image",
         ),
-        *("limits", "loading", "machine", "pipeline", "selection", "sheet", "windows"),
+        *("limits", "loading", "lpips", "machine", "pipeline", "selection", "sheet", "windows"),
     },
     "explore": {
         "arguments",

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dlcodec.errors import InputError, UsageError, WeightsError
-from dlcodec.evaluation.metrics import METRICS, load_lpips, load_measure
+from dlcodec.evaluation.metrics import METRICS, find_lpips, load_measure
 from dlcodec.evaluation.patch_fid import PatchFid, cut_patches
 from dlcodec.image import psnr
 from tests.conftest import RGB
@@ -107,14 +107,14 @@ def test_lpips_without_weights_or_network_says_so(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", refuse)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     with pytest.raises(WeightsError, match=r"lpips_v0.1_squeeze.safetensors"):
-        load_lpips("squeeze", tmp_path)
+        find_lpips("squeeze", tmp_path)
 
 
 def test_damaged_lpips_weights_are_refused(tmp_path: Path) -> None:
     import_lpips()
     (tmp_path / "lpips_v0.1_alex.safetensors").write_bytes(b"garbage")
     with pytest.raises(WeightsError, match="does not hold"):
-        load_lpips("alex", tmp_path)
+        find_lpips("alex", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["dists", "ms-ssim", "lpips-vgg", "fid"])

@@ -30,8 +30,9 @@ except (ImportError, RuntimeError) as error:
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.coding import run_steps
-from dlcodec.errors import UsageError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.fusion.schedule import CosineSchedule
+from dlcodec.lpips import load_lpips
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
@@ -39,7 +40,7 @@ from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.fusion_network import TrainableFusion
 from dlcodec.training.fusion_stages import FusionRecipe, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation, load_prefixed
-from dlcodec.training.perceptual import PictureLoss, load_lpips, weave
+from dlcodec.training.perceptual import PictureLoss, weave
 from tests.tiny import PARAMS
 from tests.training.test_base_stage import recipe as base_recipe
 
@@ -129,7 +130,7 @@ def test_the_auxiliary_encoder_learns_what_the_synthesis_needs(
 ) -> None:
     run = tmp_path / "auxiliary.safetensors"
     train_auxiliary(recipe(tar, 40), base, metric, run, CPU, 60)
-    loss = PictureLoss(load_lpips(metric), 0.2)
+    loss = PictureLoss(load_lpips("alex", metric), 0.2)
     torch.manual_seed(0)
     before = loss(batch, base.synthesise(base.analyse(batch)))[0]
     torch.manual_seed(0)
@@ -187,7 +188,7 @@ def test_the_fusion_network_learns_what_the_orientation_asks_for(
     """Towards LPIPS beside a base that minimises distortion; towards distortion alone beside one that does not."""
     base.orientation = orientation
     losses = []
-    judge = PictureLoss(load_lpips(metric) if orientation == "distortion" else None, 0.2)
+    judge = PictureLoss(load_lpips("alex", metric) if orientation == "distortion" else None, 0.2)
     run = tmp_path / "fusion.safetensors"
     for steps in (1, 40):
         plan = replace(recipe(tar, steps), latent=0.0, smoothness=0.0)
@@ -313,7 +314,8 @@ def test_a_run_of_either_stage_is_validated(
     assert [line.partition(" PSNR")[0].rstrip() for line in answer.output.splitlines()] == ["step 1", *lines]
 
 
-def test_lpips_of_another_backbone_is_refused(tmp_path: Path) -> None:
+def test_lpips_of_another_backbone_or_none_is_refused(tmp_path: Path) -> None:
     save_file({"lin0.model.1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(RuntimeError):
-        load_lpips(tmp_path / "other.safetensors")
+    for name in ("other.safetensors", "absent.safetensors"):
+        with pytest.raises(WeightsError, match=f"{name} does not hold the weights of LPIPS-alex"):
+            load_lpips("alex", tmp_path / name)
