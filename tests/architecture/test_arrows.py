@@ -114,7 +114,7 @@ ARROWS = {
     },
     "": {
         *("arguments", "container", "errors", "files", "image", "info", "limits", "picture", "pipeline", "sections"),
-        *("checkpoint", "loading", "models", "selection", "targeting", "targets", "thumbnail"),
+        *("loading", "models", "selection", "targeting", "targets", "thumbnail"),
     },
     "__main__": {"cli"},
 }
