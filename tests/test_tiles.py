@@ -87,7 +87,7 @@ def codec(request: pytest.FixtureRequest, tiny_folder: Path) -> HyperpriorCodec:
 
 
 def random_latent(codec: HyperpriorCodec, height: int, width: int) -> Tensor:
-    channels = codec._params.M
+    channels = codec.latent_channels
     return torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(height * 200 + width))
 
 
@@ -146,7 +146,7 @@ def test_the_analysis_is_the_same_in_tiles(codec: HyperpriorCodec, photo: RGB, s
 def test_the_hyper_synthesis_is_bit_equal_in_tiles(
     codec: HyperpriorCodec, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    symbols = np.random.default_rng(0).integers(-5, 6, (codec._params.N, *size), dtype=np.int32)
+    symbols = np.random.default_rng(0).integers(-5, 6, (codec.hyper_tables, *size), dtype=np.int32)
     whole = codec.hyper_synthesis(symbols, 300)
     for tile in (1, 3):
         monkeypatch.setattr(exact, "_TILE", tile)
@@ -185,7 +185,7 @@ def test_the_denoiser_sees_as_far_as_it_says() -> None:
 
 
 def test_the_default_takes_small_pictures_whole_and_cuts_large_ones() -> None:
-    need = MeanScaleCodec.bytes_per_latent
+    need = MeanScaleCodec.usual_bytes_per_latent
     work = work_memory(DEFAULT_LIMITS, 768 * 512, DECODE)
     assert work == DEFAULT_WORK
     assert choose_tile(48, 32, need, work=work, halo=2, grid=4) is None

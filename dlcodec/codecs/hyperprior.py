@@ -99,7 +99,8 @@ class HyperpriorCodec(ABC):
     hyper_synthesis_reach: ClassVar[int]
     """In hyper-latents: how far h_s reaches."""
     synthesis_halo: int
-    bytes_per_latent: int
+    usual_bytes_per_latent: ClassVar[int]
+    """``bytes_per_latent`` with as many channels as it is trained with, and with fewer."""
 
     stride = 64
     latent_stride = 16
@@ -116,9 +117,8 @@ class HyperpriorCodec(ABC):
         self.hyper_tables = params.N
         self.latent_channels = params.M
         usual, _ = self.network.channels
-        self.bytes_per_latent = type(self).bytes_per_latent * max(params.N, usual) // usual
+        self.bytes_per_latent = self.usual_bytes_per_latent * max(params.N, usual) // usual
         self._lambdas = config["lambdas"]
-        self._params = params
         self.device = device
         others = ("exact.", "tables.", "train.")
         try:

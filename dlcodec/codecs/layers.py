@@ -71,11 +71,9 @@ def conv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int = 
     return nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
 
 
-def deconv(in_channels: int, out_channels: int, *, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
-    """A transposed convolution that multiplies the resolution by ``stride``."""
-    return nn.ConvTranspose2d(
-        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1
-    )
+def deconv(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles the resolution."""
+    return nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
 
 
 class MaskedConv(nn.Conv2d):

@@ -26,7 +26,7 @@ class MeanScaleCodec(HyperpriorCodec):
     """h_a reaches 7 latents."""
     hyper_synthesis_reach = 2
     synthesis_halo = 2
-    bytes_per_latent = 560 * HyperpriorCodec.latent_stride**2
+    usual_bytes_per_latent = 560 * HyperpriorCodec.latent_stride**2
 
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
         """The table and the mean of each symbol. May overwrite ``features``."""

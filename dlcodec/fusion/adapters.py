@@ -35,11 +35,11 @@ class SynthesisAdapters(nn.Module):
             self.scale[_key(name)] = nn.Parameter(torch.ones(levels, rank))
             self.up[_key(name)] = nn.Parameter(torch.zeros(rank, shape[1:].numel()))
 
-    def widen(self, tensors: dict[str, Tensor], prefix: str = "adapters.") -> None:
+    def widen(self, tensors: dict[str, Tensor]) -> None:
         """Give factors of a lower rank, in a checkpoint's ``tensors``, the rank of these: the new part does nothing."""
         for kind in ("down", "scale", "up"):
             for name, own in getattr(self, kind).items():
-                old = tensors.get(key := f"{prefix}{kind}.{name}")
+                old = tensors.get(key := f"adapters.{kind}.{name}")
                 if old is not None and old.shape != own.shape:
                     wide = own.detach().cpu().clone()
                     wide[: old.shape[0], : old.shape[1]] = old

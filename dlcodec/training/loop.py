@@ -139,10 +139,10 @@ def refuse_start(start: Path | None, output: Path) -> None:
 class ProgressLine:
     """Says where a run stands on stderr, unless quiet: a rewritten line on a terminal, a plain one now and then."""
 
-    def __init__(self, every: float = 30.0) -> None:
+    def __init__(self) -> None:
         self._quiet = sys.stderr is None or volume.get() == Volume.quiet
         self._terminal = on_terminal()
-        self._every = 1.0 if self._terminal else every
+        self._every = 1.0 if self._terminal else 30.0
         self._last = -math.inf
 
     def show(self, text: str) -> None:
