@@ -79,7 +79,10 @@ class Codec(Protocol):
         """
 
     def latents(self, transformed: Any, level: int, tile: int | None = None) -> Any:
-        """The latents of what ``transform`` gave at a level in steps of 1/256, in a form of its own."""
+        """The latents of what ``transform`` gave at a level in steps of 1/256, in a form of its own.
+
+        Raises WeightsError where they are not finite.
+        """
 
     def refine(
         self,
@@ -94,7 +97,8 @@ class Codec(Protocol):
         """What ``latents`` gave, changed so that rate and squared error at tau = 1 together are smaller.
 
         ``x`` is (1, 3, H, W) uint8 without padding; ``tile`` is in latents; ``halved`` lets gradients be computed in
-        bfloat16; ``after_step`` is called ``refinement.STEPS`` times. Raises UsageError where the codec cannot.
+        bfloat16; ``after_step`` is called ``refinement.STEPS`` times. Raises UsageError where the codec cannot, and
+        WeightsError where the gradient is not finite.
         """
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:

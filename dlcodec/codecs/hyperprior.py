@@ -182,7 +182,10 @@ class HyperpriorCodec(ABC):
 
     @torch.inference_mode()
     def latents(self, transformed: Tensor, level: int, tile: int | None = None) -> HyperpriorLatents:
-        """Latents of ``g_a(x)`` (1, M, h, w) float32; ``level`` in steps of 1/256."""
+        """Latents of ``g_a(x)`` (1, M, h, w) float32; ``level`` in steps of 1/256.
+
+        Raises WeightsError where they are not finite.
+        """
         net, q = self._transforms, level / LEVEL_STEPS
         exact = self.hyper_synthesis
         y = transformed * level_gain(net.gain, q)

@@ -37,7 +37,10 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def choose_synthesis_dtype(precision: Precision, device: torch.device, tau: float) -> torch.dtype:
-    """The type that the synthesis runs in: D's, but float32 at tau = 1 unless bfloat16 is asked for by name."""
+    """The type that the synthesis runs in: D's, but float32 at tau = 1 unless bfloat16 is asked for by name.
+
+    Raises UsageError for another precision.
+    """
     dtype = choose_dtype(precision, device)
     return torch.float32 if tau == 1 and precision == "auto" else dtype
 
@@ -99,7 +102,11 @@ class Fusion:
         """About how much memory D takes for each position of a tile."""
 
     def changes(self, tau: float, level: float) -> dict[str, Tensor]:
-        """What is added to the weights of the synthesis transform, by name; nothing at tau = 1. ``level`` in [0, 1]."""
+        """What is added to the weights of the synthesis transform, by name; nothing at tau = 1.
+
+        Each is a float32 matrix with the elements of its weight: a row for each of the first dimension, and the others
+        side by side. ``tau`` and ``level`` are in [0, 1].
+        """
         if (share := 1 - tau * tau) == 0:
             return {}
         at = torch.tensor([level])
