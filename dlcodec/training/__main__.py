@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from safetensors import safe_open
 
 from dlcodec import checkpoint
 from dlcodec.checkpoint import DEFAULT_FAMILY
@@ -25,7 +23,6 @@ from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
-from dlcodec.training.loop import current_commit, load_prefixed
 from dlcodec.training.options import (
     Batch,
     Compile,
@@ -42,6 +39,7 @@ from dlcodec.training.options import (
 )
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost
 from dlcodec.training.rate_distortion import TrainableCodec
+from dlcodec.training.runs import TrainingRun, current_commit, load_prefixed
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
 app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
@@ -93,11 +91,12 @@ def base(
 
 
 def _load_run(run: Path) -> tuple[TrainableCodec, dict[str, object]]:
+    """The moving average of a base, and how it was made; raises UsageError, WeightsError."""
+    found = TrainingRun.read(run)
+    found.check_base(None)
+    record = {**found.recipe, **found.state}
     tensors = load_prefixed(run, "ema.")
     levels, M = tensors["network.gain"].shape
-    with safe_open(run, "pt") as handle:
-        metadata = handle.metadata()
-    record = {**json.loads(metadata["recipe"]), **json.loads(metadata["state"])}
     family = record.setdefault("family", DEFAULT_FAMILY)  # the first runs name none
     model = TrainableCodec(family, HyperpriorParams(tensors["network.hgain"].shape[1], M, levels)).eval()
     model.load_state_dict(tensors, strict=False)

@@ -16,8 +16,9 @@ from dlcodec.codecs.hyperprior_network import ExactGroups, HyperpriorParams
 from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.errors import WeightsError
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import Optimisation, SideLoss, load_prefixed, optimise, refuse_start, steps_done
+from dlcodec.training.loop import Optimisation, SideLoss, optimise
 from dlcodec.training.rate_distortion import TrainableCodec, rate_distortion_loss
+from dlcodec.training.runs import load_prefixed, refuse_start, steps_done
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated
 
 import torch
 import typer
-from safetensors import safe_open
 from torch import Tensor
 
 from dlcodec import checkpoint
@@ -32,7 +30,6 @@ from dlcodec.training.fusion_stages import (
     train_auxiliary,
     train_fusion,
 )
-from dlcodec.training.loop import current_commit, load_prefixed
 from dlcodec.training.options import (
     Batch,
     Compile,
@@ -48,6 +45,7 @@ from dlcodec.training.options import (
     optimisation,
 )
 from dlcodec.training.perceptual import grain, weave
+from dlcodec.training.runs import TrainingRun, current_commit, load_prefixed
 
 app = typer.Typer(add_completion=False)
 
@@ -203,12 +201,9 @@ def validate_fusion(
     cpu = torch.device("cpu")
     frozen = FrozenBase(_base(base).path, cpu, bf16=False, compile_=False)
     metric = load_lpips("alex", lpips)
-    with safe_open(run, "pt") as handle:
-        metadata = handle.metadata()
-        is_fusion = any(name.startswith("ema.denoiser.") for name in handle.keys())  # noqa: SIM118
-    if (its_base := json.loads(metadata["recipe"])["base"]) != frozen.digest:
-        raise UsageError(f"{run} was trained beside another base, {its_base[:16]}")
-    show(f"step {json.loads(metadata['state'])['step']}")
+    found = TrainingRun.read(run)
+    found.check_base(frozen.digest)
+    show(f"step {found.steps}")
     pictures = []
     for path in sorted(images.iterdir())[:most]:
         rgb = torch.from_numpy(load(path, DEFAULT_LIMITS)).permute(2, 0, 1)[None].float() / 255
@@ -224,15 +219,13 @@ def validate_fusion(
         means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
         show(f"{name:<18} PSNR {means[0]:7.3f}   LPIPS {means[1]:.4f}   grain {means[2]:.3f}   weave {means[3]:.3f}")
 
-    if not is_fusion:
+    if not found.is_fusion:
         encoder = load_auxiliary(run, frozen)
         judge("g_s(g_a(x))", lambda x: frozen.synthesise(frozen.unquantised(x)))
         judge("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
-    recipe = json.loads(metadata["recipe"])
-    trained = TrainableFusion(
-        DenoiserParams(**recipe["params"]), frozen.synthesis_shapes, recipe.get("rank", 0), frozen.levels
-    )
+    params, rank = DenoiserParams(**found.recipe["params"]), found.recipe.get("rank", 0)
+    trained = TrainableFusion(params, frozen.synthesis_shapes, rank, frozen.levels)
     trained.load_state_dict(load_prefixed(run, "ema."))
     torch.manual_seed(0)
     for q in map(float, (levels or ("1,3,5" if frozen.levels > 1 else "0")).split(",")):
@@ -267,16 +260,14 @@ def export_fusion(
     if output is None:
         output = found.path.with_name(found.path.name.replace("base", "fusion", 1))
     checkpoint.refuse_overwriting(output, force=force)
-    with safe_open(run, "pt") as handle:
-        metadata = handle.metadata()
-    recipe = json.loads(metadata["recipe"])
-    if recipe["base"] != found.digest:
-        raise UsageError(f"{run} was trained beside another base, {recipe['base'][:16]}")
-    if "params" not in recipe:
+    trained = TrainingRun.read(run)
+    trained.check_base(found.digest)
+    if not trained.is_fusion:
         raise UsageError(f"{run} is no fusion network but an auxiliary encoder")
+    recipe = dict(trained.recipe)
     config, arrays = fusion_parts(
         load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
     )
-    record = {**recipe, **json.loads(metadata["state"]), "commit": current_commit()}
+    record = {**recipe, **trained.state, "commit": current_commit()}
     digest = checkpoint.save(output, found.family, config, arrays, record)
     show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
+from dlcodec import checkpoint
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.loop import load_prefixed
+from dlcodec.training.runs import TrainingRun, is_exported, load_prefixed
 
 _DEVIATION_FLOOR = 0.1
 _STATISTICS_BATCHES = 24
@@ -69,10 +68,9 @@ def rank_of(path: Path) -> int:
     return next((len(tensor) for name, tensor in tensors.items() if name.startswith("adapters.up.")), 0)
 
 
-def load_start(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights of a training checkpoint's moving average, or of an exported one; and the digest of their base."""
-    with safe_open(path, "pt") as handle:
-        metadata = handle.metadata()
-    if "config" in metadata:
-        return {name: t.float() for name, t in load_prefixed(path, "").items()}, json.loads(metadata["config"])["base"]
-    return load_prefixed(path, "ema."), json.loads(metadata["recipe"])["base"]
+def load_start(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """The weights of a training checkpoint's moving average, or of an exported one; and their base's digest, if any."""
+    if is_exported(path):
+        its_base = checkpoint.read_metadata(path).config.get("base")
+        return {name: t.float() for name, t in load_prefixed(path, "").items()}, its_base
+    return load_prefixed(path, "ema."), TrainingRun.read(path).recipe.get("base")

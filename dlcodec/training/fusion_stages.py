@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.lpips import load_lpips
@@ -20,17 +20,9 @@ from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.discriminator import PatchDiscriminator, relativistic_loss
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.fusion_network import TrainableFusion, load_start
-from dlcodec.training.loop import (
-    Optimisation,
-    SideLoss,
-    load_into,
-    load_prefixed,
-    optimise,
-    read_recipe,
-    refuse_start,
-    steps_done,
-)
+from dlcodec.training.loop import Optimisation, SideLoss, optimise
 from dlcodec.training.perceptual import PictureLoss
+from dlcodec.training.runs import TrainingRun, load_into, load_prefixed, refuse_start, steps_done
 
 Noised = Literal["decoded", "auxiliary", "nothing"]
 _DISCRIMINATOR_RATE = 2e-4
@@ -113,8 +105,7 @@ def train_auxiliary(
 
 def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
     """The moving average of a stage-2 checkpoint, frozen; raises UsageError where it is another base's."""
-    if (its_base := read_recipe(path).get("base")) != base.digest:
-        raise UsageError(f"{path} was trained beside another base, {its_base}")
+    TrainingRun.read(path).check_base(base.digest)
     encoder = copy.deepcopy(base.g_a)
     load_into(encoder, load_prefixed(path, "ema."), path)
     return encoder.requires_grad_(False).eval()

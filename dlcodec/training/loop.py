@@ -1,11 +1,9 @@
-"""What every stage shares: schedule, moving average, checkpoints, and one line of progress."""
+"""What every stage shares: schedule, moving average, and one line of progress."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +13,11 @@ from typing import Any
 
 import torch
 from pytorch_optimizer import SOAP
-from safetensors import safe_open
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from dlcodec import checkpoint
 from dlcodec.console import Volume, complain, on_terminal, volume
-from dlcodec.errors import UsageError, WeightsError
-from dlcodec.files import make_folder, write_atomically
+from dlcodec.errors import UsageError
+from dlcodec.training.runs import TrainingRun, load_into, load_prefixed, restore_optimizer, save_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,81 +56,6 @@ class MovingAverage:
             average.lerp_(current, 1 - decay)
 
 
-def save_atomically(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file so that a crash leaves the old one whole."""
-    make_folder(path.parent)
-    write_atomically(
-        path, save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, metadata)
-    )
-
-
-def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Tensor], str]:
-    """An optimizer's state as named tensors and a JSON text of all the rest, without pickle."""
-    tensors: dict[str, Tensor] = {}
-
-    def outline(name: str, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            tensors[name] = value
-            return {"tensor": name}
-        if isinstance(value, dict):
-            return {"items": [[key, outline(f"{name}/{key}", item)] for key, item in value.items()]}
-        if isinstance(value, list | tuple):
-            return [outline(f"{name}/{number}", item) for number, item in enumerate(value)]
-        return value
-
-    return tensors, json.dumps(outline(prefix, optimizer.state_dict()))
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], text: str) -> None:
-    """The inverse of ``flatten_optimizer``."""
-
-    def rebuild(node: Any) -> Any:
-        if isinstance(node, dict) and "tensor" in node:
-            return tensors[node["tensor"]].clone()
-        if isinstance(node, dict):
-            return {key: rebuild(item) for key, item in node["items"]}
-        return [rebuild(item) for item in node] if isinstance(node, list) else node
-
-    optimizer.load_state_dict(rebuild(json.loads(text)))
-
-
-def current_commit() -> str:
-    """The short name of the commit of this code, for training records; ``unknown`` outside of a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:  # no git
-        return "unknown"
-    return answer.stdout.strip() or "unknown"
-
-
-def load_prefixed(path: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors of a training checkpoint, or of an exported one, whose names start with ``prefix``, without it."""
-    with safe_open(path, "pt") as handle:
-        exported = "config" in (handle.metadata() or {})
-    if exported:
-        arrays = checkpoint.load_arrays(checkpoint.read_metadata(path))
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    else:
-        tensors = load_file(path)
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load all of a module; raises WeightsError where the tensors of ``path`` are of another network."""
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise WeightsError(f"{path} is of another network than these options describe: {lines[:200]}") from error
-
-
-def refuse_start(start: Path | None, output: Path) -> None:
-    """Raise UsageError where a run that exists is told to begin elsewhere."""
-    if start is not None and output.exists():
-        raise UsageError(f"{output} exists, and training continues from it; leave --start out, or name another output")
-
-
 class ProgressLine:
     """Says where a run stands on stderr, unless quiet: a rewritten line on a terminal, a plain one now and then."""
 
@@ -166,21 +86,6 @@ class Optimisation:
     budget: Budget
 
 
-def read_recipe(run: Path) -> dict[str, Any]:
-    """What a training checkpoint was made with."""
-    with safe_open(run, "pt") as handle:
-        recipe: dict[str, Any] = json.loads(handle.metadata()["recipe"])
-    return recipe
-
-
-def steps_done(output: Path) -> int:
-    """The step that a training checkpoint stands at, 0 where there is none: part of the seed of a resumed run."""
-    if not output.exists():
-        return 0
-    with safe_open(output, "pt") as handle:
-        return int(json.loads(handle.metadata()["state"])["step"])
-
-
 @dataclass(frozen=True, slots=True)
 class SideLoss:
     """One more loss, with parameters and an Adam of its own, computed after the main loss, which does not train them.
@@ -209,7 +114,8 @@ def optimise(
     A module of ``side`` is saved too (``side.``).
     Continues from ``output`` if that exists, and leaves it alone where its budget was spent. ``compute_loss`` draws a
     batch and returns the loss and what to show.
-    Raises UsageError when ``output`` was begun beside another base codec than the recipe names.
+    Raises UsageError when ``output`` was begun beside another base codec than the recipe names, or with other
+    optimizers, and WeightsError when it is of another network.
     """
     aside = {id(p) for p in side.parameters} if side else set()
     weights = [p for p in module.parameters() if p.requires_grad and id(p) not in aside]
@@ -225,20 +131,16 @@ def optimise(
         saved["side."] = side.module
     step, before = 0, 0.0
     if output.exists():
-        earlier = read_recipe(output)
-        if (was := earlier.get("base")) != recipe.get("base"):
-            raise UsageError(f"{output} was begun beside another base, {was}")
-        recipe = {**recipe, **{key: earlier[key] for key in ("start",) if key in earlier}}
-        with safe_open(output, "pt") as handle:
-            metadata = handle.metadata()
-        if absent := optimizers.keys() - metadata.keys():
+        earlier = TrainingRun.read(output)
+        earlier.check_base(recipe.get("base"))
+        recipe = {**recipe, **{key: earlier.recipe[key] for key in ("start",) if key in earlier.recipe}}
+        if absent := optimizers.keys() - earlier.optimizers.keys():
             raise UsageError(f"{output} was begun without {', '.join(sorted(absent))}; give it to --start instead")
         for prefix, part in saved.items():
             load_into(part, load_prefixed(output, prefix), output)
         for name, one in optimizers.items():
-            restore_optimizer(one, load_file(output), metadata[name])
-        state = json.loads(metadata["state"])
-        step, before = state["step"], state["seconds"]
+            restore_optimizer(one, load_prefixed(output, ""), earlier.optimizers[name])
+        step, before = earlier.steps, earlier.seconds
         if how.budget.progress(step, before) >= 1:
             complain(f"{output} has had {step} steps in {before / 60:.0f} minutes, all that it was to have")
             return
@@ -246,13 +148,8 @@ def optimise(
     begun = last_save = time.monotonic()
 
     def save() -> None:
-        tensors = {prefix + name: t for prefix, part in saved.items() for name, t in part.state_dict().items()}
         state = {"step": step, "seconds": before + time.monotonic() - begun, "device": str(device)}
-        texts = {"state": json.dumps(state), "recipe": json.dumps(recipe)}
-        for name, one in optimizers.items():
-            flat, texts[name] = flatten_optimizer(one, name)
-            tensors.update(flat)
-        save_atomically(tensors, output, texts)
+        save_run(output, recipe, state, saved, optimizers)
 
     while (progress := how.budget.progress(step, before + time.monotonic() - begun)) < 1:
         rate = learning_rate(how.learning_rate, how.final_learning_rate, how.warmup, step, progress)

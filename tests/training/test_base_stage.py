@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -28,18 +27,10 @@ except (ImportError, RuntimeError) as error:
 
 from dlcodec import checkpoint
 from dlcodec.console import Volume, volume
-from dlcodec.errors import InputError, UsageError
+from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.training.data import CropSampler, load_tiles
-from dlcodec.training.loop import (
-    Budget,
-    Optimisation,
-    ProgressLine,
-    current_commit,
-    flatten_optimizer,
-    learning_rate,
-    read_recipe,
-    restore_optimizer,
-)
+from dlcodec.training.loop import Budget, Optimisation, ProgressLine, learning_rate
+from dlcodec.training.runs import TrainingRun, current_commit, flatten_optimizer, load_prefixed, restore_optimizer
 
 
 def recipe(tar: Path, steps: int, family: str = "mean-scale") -> BaseRecipe:
@@ -62,7 +53,6 @@ def recipe(tar: Path, steps: int, family: str = "mean-scale") -> BaseRecipe:
 @pytest.mark.parametrize("family", CHANNELS)
 def test_training_lowers_the_loss_and_resumes_where_it_stopped(tar: Path, tmp_path: Path, family: str) -> None:
     from dlcodec.codecs.hyperprior_network import HyperpriorParams
-    from dlcodec.training.loop import load_prefixed
     from dlcodec.training.rate_distortion import TrainableCodec, rate_distortion_loss
 
     run = tmp_path / "run.safetensors"
@@ -260,14 +250,31 @@ def test_a_run_that_exists_begins_nowhere_else_and_a_spent_one_stays(
     with pytest.raises(UsageError, match="continues from it"):
         train_base(recipe(tar, 3), run, first, cpu, 60)
     train_base(recipe(tar, 3), run, None, cpu, 60)
-    assert read_recipe(run)["start"] == "first.safetensors"
-    with safe_open(run, "pt") as handle:  # a fresh optimizer would have counted one step
-        (group,) = dict(json.loads(handle.metadata()["soap"])["items"])["param_groups"]
-    assert dict(group["items"])["step"] == 3
+    assert TrainingRun.read(run).recipe["start"] == "first.safetensors"
+    (group,) = dict(json.loads(TrainingRun.read(run).optimizers["soap"])["items"])["param_groups"]
+    assert dict(group["items"])["step"] == 3  # a fresh one would have counted one step
     before = run.read_bytes()
     train_base(recipe(tar, 3), run, None, cpu, 60)
     assert run.read_bytes() == before
     assert "has had 3 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate", "export-fusion"])
+def test_what_is_no_training_checkpoint_is_refused(tar: Path, tmp_path: Path, tiny: Path, command: str) -> None:
+    from typer.testing import CliRunner
+
+    from dlcodec.training import __main__ as commands
+
+    (tmp_path / "garbage").write_bytes(b"garbage")
+    for path in (tmp_path / "garbage", tiny):  # an exported checkpoint is none
+        arguments = [
+            command,
+            str(path),
+            *([str(tmp_path)] if command == "validate" else ["--base", str(tiny), "--force"]),
+        ]
+        answer = CliRunner().invoke(commands.app, arguments)
+        assert isinstance(answer.exception, WeightsError)
+        assert f"{path} is no training checkpoint" in str(answer.exception)
 
 
 def test_a_record_is_written_without_git(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,9 @@ from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.fusion_network import TrainableFusion
 from dlcodec.training.fusion_stages import FusionRecipe, load_auxiliary, train_auxiliary, train_fusion
-from dlcodec.training.loop import Budget, Optimisation, load_prefixed
+from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
+from dlcodec.training.runs import load_prefixed
 from tests.tiny import PARAMS
 from tests.training.test_base_stage import recipe as base_recipe
 
@@ -311,6 +312,8 @@ def test_a_run_of_either_stage_is_validated(
     arguments = ["validate-fusion", str(run), str(pictures), "--base", str(weights), "--lpips", str(metric), "-q", "1"]
     answer = CliRunner().invoke(commands.app, arguments)
     assert answer.exit_code == 0, answer.output
+    with pytest.raises(UsageError, match=f"trained beside another base, {base.digest[:16]}$"):
+        train_base(base_recipe(tar, 1), run, None, CPU, 60)
     assert [line.partition(" PSNR")[0].rstrip() for line in answer.output.splitlines()] == ["step 1", *lines]
 
 
