@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from dlcodec.errors import InputError, NoFusionError, WeightsError
-from dlcodec.files import make_folder, read_bounded, refuse_existing, write_atomically
+from dlcodec.files import make_folder, read_bounded, refuse_existing, write_together
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
@@ -28,7 +28,8 @@ _MOST_HEADER = 2**22
 """safetensors allows 100 MB, which take seconds and more than a GiB to be read; ours have some kB."""
 _PART_BYTES = 2**24 - 2**17
 """Of arrays in one file, and some room for its header: no file that is kept in a repository has more than 16 MiB."""
-_MOST_PARTS = 16
+_MOST_PARTS = 2 * DEFAULT_LIMITS.weights_bytes // _PART_BYTES + 1
+"""Two parts in a row have more than _PART_BYTES together."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _NOT_CHECKPOINTS = (
@@ -102,16 +103,22 @@ def compute_digest(family: str, config: Mapping[str, Any], arrays: Arrays) -> st
     return digest.hexdigest()
 
 
-def _fault(path: Path, data: bytes) -> str:
-    if not data:
-        return f"{path} is empty, not a checkpoint"
+def unreadable(path: Path) -> WeightsError:
+    """What is wrong with a file of a checkpoint that could not be read."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+        size = path.stat().st_size
+    except OSError:
+        return WeightsError(f"the weights {path} cannot be read")
+    if not head:
+        return WeightsError(f"{path} is empty, not a checkpoint")
     for magic, what in _NOT_CHECKPOINTS:
-        if data.startswith(magic):
-            return f"{path} is {what}, not a checkpoint"
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or (data[8:9] == b"{" and 8 + length > len(data)):
-        return f"{path} is truncated"
-    return f"{path} is not a safetensors file, or is damaged"
+        if head.startswith(magic):
+            return WeightsError(f"{path} is {what}, not a checkpoint")
+    if size < 8 or (head[8:9] == b"{" and 8 + int.from_bytes(head[:8], "little") > size):
+        return WeightsError(f"{path} is truncated")
+    return WeightsError(f"{path} is not a safetensors file, or is damaged")
 
 
 def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
@@ -138,7 +145,9 @@ def _parse_metadata(path: Path, raw: Mapping[str, str] | None) -> Checkpoint:
 
 
 def _refuse_long_header(path: Path) -> None:
-    """Raise WeightsError for a header that no checkpoint has, OSError for what cannot be read."""
+    """Raise WeightsError for what is no plain file or has a header that no checkpoint has, OSError without one."""
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"the weights {path} cannot be read: they are no plain file")
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
     if _MOST_HEADER < length < path.stat().st_size:
@@ -151,28 +160,22 @@ def read_metadata(path: Path) -> Checkpoint:
     Raises WeightsError when the file is no checkpoint.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise WeightsError(f"the weights {path} cannot be read: they are no plain file")
         _refuse_long_header(path)
         with safetensors.safe_open(path, framework="numpy") as handle:
             raw = handle.metadata()
     except (OSError, safetensors.SafetensorError) as error:
-        try:
-            head = read_bounded(path, DEFAULT_LIMITS.weights_bytes)
-        except InputError:
-            raise WeightsError(f"the weights {path} cannot be read") from error
-        raise WeightsError(_fault(path, head)) from error
+        raise unreadable(path) from error
     found = _parse_metadata(path, raw)
     for part in found.files[1:]:
         try:
             _refuse_long_header(part)
         except OSError as error:
-            raise WeightsError(f"the weights {part} cannot be read") from error
+            raise unreadable(part) from error
     return found
 
 
 def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of a checkpoint, after its digest has been verified; raises WeightsError."""
+    """All arrays of a checkpoint, after its digest has been verified; raises WeightsError or LimitError."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     room = DEFAULT_LIMITS.weights_bytes
     for path in checkpoint.files:
@@ -180,10 +183,8 @@ def load_arrays(checkpoint: Checkpoint) -> dict[str, npt.NDArray[Any]]:
             data = read_bounded(path, room)
             room -= len(data)
             arrays |= safetensors.numpy.load(data)
-        except InputError as error:
-            raise WeightsError(f"the weights {path} cannot be read") from error
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise WeightsError(_fault(path, data)) from error
+        except (InputError, safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise unreadable(path) from error
     if any(array.dtype.kind not in "biuf" for array in arrays.values()):
         raise WeightsError(f"{checkpoint.path} has tensors of an unknown type")
     if compute_digest(checkpoint.family, checkpoint.config, arrays) != checkpoint.digest:
@@ -200,20 +201,34 @@ def weight_folders() -> list[Path]:
     return folders
 
 
+def named(folder: Path, pattern: str) -> list[Path]:
+    """The paths that fit below a folder, by name; none where it is no folder, or a name that no system takes."""
+    return sorted(folder.glob(pattern), key=lambda path: path.stem) if os.path.isdir(folder) else []
+
+
 def find(family: str, short_digest: bytes | None = None) -> Checkpoint:
     """The base checkpoint of a family: the one with this digest, or the first found, ``base`` before ``base-NAME``.
 
-    Raises WeightsError when there is none, or none with this digest.
+    Raises WeightsError when there is none, or none with this digest; a damaged one hides no other that has it.
     """
     others: list[str] = []
+    fault: WeightsError | None = None
     for folder in weight_folders():
-        for path in sorted((folder / family).glob("base*.safetensors"), key=lambda path: path.stem):
-            checkpoint = read_metadata(path)
+        for path in named(folder / family, "base*.safetensors"):
+            try:
+                checkpoint = read_metadata(path)
+            except WeightsError as error:
+                if short_digest is None:
+                    raise
+                fault = fault or error
+                continue
             if checkpoint.family != family or checkpoint.is_fusion:
                 continue
             if short_digest is None or checkpoint.short_digest == short_digest:
                 return checkpoint
             others.append(checkpoint.short_digest.hex())
+    if fault:
+        raise fault
     if short_digest is None or not others:
         places = ", ".join(str(folder / family) for folder in weight_folders())
         raise WeightsError(f"no {family} weights found in {places}; reinstall dlcodec or set DLCODEC_WEIGHTS")
@@ -236,7 +251,7 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
     if base.path.parent not in folders:
         folders.insert(0, base.path.parent)
     for folder in folders:
-        for path in sorted(folder.glob("fusion*.safetensors")):
+        for path in named(folder, "fusion*.safetensors"):
             try:
                 checkpoint = read_metadata(path)
             except WeightsError as error:
@@ -255,11 +270,14 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
 
 
 def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
-    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError.
+    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError,
+    and WeightsError for more than can be read again.
 
-    What is too large for one file goes into several, the one of ``path`` last. Then further parts, which a larger
-    checkpoint had that was there before, are removed.
+    What is too large for one file goes into several, the one of ``path`` last, and none before all are written. Then
+    further parts, which a larger checkpoint had that was there before, are removed.
     """
+    if sum(array.nbytes for array in arrays.values()) + _MOST_HEADER > DEFAULT_LIMITS.weights_bytes:
+        raise WeightsError(f"these weights have more than {DEFAULT_LIMITS.weights_bytes} bytes, the most that is read")
     digest = compute_digest(family, config, arrays)
     metadata = {
         "schema": str(SCHEMA),
@@ -280,9 +298,8 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
         metadata["parts"] = str(len(parts))
     make_folder(path.parent)
     files = _files(path)
-    for number in range(len(parts) - 1, 0, -1):
-        write_atomically(files[number], safetensors.numpy.save(parts[number]))
-    write_atomically(path, safetensors.numpy.save(parts[0], metadata))
+    others = {file: safetensors.numpy.save(part) for file, part in zip(files[1:], parts[1:], strict=False)}
+    write_together({**others, path: safetensors.numpy.save(parts[0], metadata)})
     for file in files[len(parts) :]:
         with suppress(OSError):  # mostly, there is none
             file.unlink()

@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,20 +104,35 @@ def write_atomically(path: Path, data: bytes, *, force: bool = True) -> None:
 
     Raises OutputError when it cannot be written, or without ``force`` exists by now; no temporary file is left.
     """
+    write_together({path: data}, force=force)
+
+
+def write_together(files: Mapping[Path, bytes], *, force: bool = True) -> None:
+    """As ``write_atomically`` for several files: none is replaced, in their order, before all have been written."""
     # 48 characters are at most 192 bytes: a name of the longest 255 bytes still has a temporary one. The name is known
     # before the file is made, so that no signal can come between the two; 64 random bits belong to nobody else.
-    temporary = path.parent / f".{path.name[:48]}.{secrets.token_hex(8)}.tmp"
+    temporary = {path: path.parent / f".{path.name[:48]}.{secrets.token_hex(8)}.tmp" for path in files}
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _publish(temporary, path, force=force)
+        for path, data in files.items():
+            with _telling(path), open(temporary[path], "xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for path in files:
+            with _telling(path):
+                _publish(temporary[path], path, force=force)
+    finally:
+        for each in temporary.values():
+            with suppress(OSError):  # gone when all went well
+                os.unlink(each)
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # gone when all went well
-            os.unlink(temporary)
 
 
 def _publish(temporary: Path, path: Path, *, force: bool) -> None:

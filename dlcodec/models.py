@@ -50,7 +50,7 @@ def checkpoint_files() -> list[Path]:
     found: dict[Path, Path] = {}
     for folder in checkpoints.weight_folders():
         for kind in ("base", "fusion"):
-            for path in sorted(folder.glob(f"*/{kind}*.safetensors")):
+            for path in sorted(checkpoints.named(folder, f"*/{kind}*.safetensors")):
                 found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -80,23 +80,22 @@ def describe(path: Path) -> Model:
     """What a checkpoint says of itself; its tensors are not read. Raises WeightsError."""
     found = checkpoints.read_metadata(path)
     config = found.config
-    try:
-        raw: Mapping[str, str] = {}
-        shapes: dict[str, list[int]] = {}
-        for file in found.files:
+    raw: Mapping[str, str] = {}
+    shapes: dict[str, list[int]] = {}
+    for file in found.files:
+        try:
             with safetensors.safe_open(file, framework="numpy") as handle:
                 raw = raw or handle.metadata()
                 shapes |= {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
-        file_bytes = found.file_bytes
-    except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"the weights {path} cannot be read") from error
-    is_fusion = "base" in config
+        except (OSError, safetensors.SafetensorError) as error:
+            raise checkpoints.unreadable(file) from error
+    is_fusion = found.is_fusion
     return Model(
         path=str(path),
         role="fusion" if is_fusion else "base",
         family=found.family,
         digest=found.digest,
-        file_bytes=file_bytes,
+        file_bytes=found.file_bytes,
         tensors=len(shapes),
         parameters=sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(_NO_PARAMETERS)),
         levels=None if is_fusion else found.levels,
@@ -111,7 +110,7 @@ def describe(path: Path) -> Model:
 
 
 def verify(path: Path) -> None:
-    """Read a whole checkpoint and hold its contents against its digest; raises WeightsError."""
+    """Read a whole checkpoint and hold its contents against its digest; raises WeightsError or LimitError."""
     checkpoints.load_arrays(checkpoints.read_metadata(path))
 
 

@@ -11,8 +11,11 @@ from dlcodec.container import FAMILIES
 from dlcodec.errors import UsageError, WeightsError
 
 
-def _bases(model: str) -> list[Checkpoint]:
-    """The base checkpoints of a file or a folder, in the order of their names; raises UsageError, WeightsError."""
+def _bases(model: str) -> tuple[list[Checkpoint], WeightsError | None]:
+    """The base checkpoints of a file or a folder, in the order of their names, and what is wrong with the first other.
+
+    Raises UsageError, and WeightsError where there is none.
+    """
     path = Path(model)
     if os.path.isdir(path):
         files = [
@@ -23,10 +26,16 @@ def _bases(model: str) -> list[Checkpoint]:
     else:
         families = ", ".join(FAMILIES.values())
         raise UsageError(f"model {model!r} is neither a family ({families}) nor a folder or file of weights")
-    found = [each for each in map(checkpoint.read_metadata, files) if "base" not in each.config]
-    if not found:
-        raise WeightsError(f"{model} holds no base weights")
-    return found
+    found: list[Checkpoint] = []
+    fault: WeightsError | None = None
+    for file in files:
+        try:
+            found.append(checkpoint.read_metadata(file))
+        except WeightsError as error:
+            fault = fault or error
+    if not (bases := [each for each in found if not each.is_fusion]):
+        raise fault or WeightsError(f"{model} holds no base weights")
+    return bases, fault
 
 
 def base_to_encode(model: str | None) -> Checkpoint:
@@ -37,7 +46,9 @@ def base_to_encode(model: str | None) -> Checkpoint:
     """
     if model is None or model in FAMILIES.values():
         return checkpoint.find(model or checkpoint.DEFAULT_FAMILY)
-    found = _bases(model)
+    found, fault = _bases(model)
+    if fault:
+        raise fault
     if len(found) > 1:
         names = ", ".join(str(each.path) for each in found)
         raise UsageError(f"{model} holds several base weights; name one of {names}")
@@ -53,9 +64,11 @@ def base_to_decode(model: str | None, family: str, short_digest: bytes) -> Check
         if model not in (None, family):
             raise WeightsError(f"the file needs {family} weights, not {model}")
         return checkpoint.find(family, short_digest)
-    found = _bases(model)
+    found, fault = _bases(model)
     for each in found:
         if (each.family, each.short_digest) == (family, short_digest):
             return each
+    if fault:
+        raise fault
     there = ", ".join(f"{each.family} {each.short_digest.hex()}" for each in found)
     raise WeightsError(f"the file needs {family} weights {short_digest.hex()}, but {model} has {there}")

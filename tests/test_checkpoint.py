@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,12 +19,14 @@ import safetensors.numpy
 from PIL import Image
 
 from dlcodec import checkpoint
-from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
+from dlcodec.checkpoint import Checkpoint, compute_digest, find, load_arrays, read_metadata
+from dlcodec.container import unpack
 from dlcodec.errors import LimitError, OutputError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device, load_codec
-from dlcodec.models import describe
+from dlcodec.models import checkpoint_files, describe
 from dlcodec.pipeline import decode_image
+from dlcodec.selection import base_to_decode, base_to_encode
 from tests.tiny import write_checkpoint
 
 
@@ -285,7 +288,99 @@ def test_parts_are_neither_overwritten_unasked_nor_left_behind(
     assert load_arrays(read_metadata(path)).keys() == arrays.keys()
 
 
-@pytest.mark.parametrize("parts", ["0", "-1", "17", "many"])
+def in_parts(path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
+    whole = read_metadata(tiny)
+    arrays = load_arrays(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
+        checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+    return read_metadata(path)
+
+
+def test_a_checkpoint_in_parts_stays_whole_where_a_new_one_cannot_be_written(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = in_parts(tmp_path / "base.safetensors", tiny, monkeypatch)
+    expected = load_arrays(split)
+    other = {name: array + 1 for name, array in expected.items()}
+
+    for most in range(split.parts):
+        written: list[object] = []
+
+        def fsync(handle: int, most: int = most, written: list[object] = written) -> None:
+            written.append(handle)
+            if len(written) > most:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in other.values()) // 3)
+            with pytest.raises(OutputError, match="No space left"):
+                checkpoint.save(split.path, "mean-scale", split.config, other, {})
+        assert {n: a.tobytes() for n, a in load_arrays(read_metadata(split.path)).items()} == {
+            n: a.tobytes() for n, a in expected.items()
+        }
+    assert sorted(tmp_path.iterdir()) == sorted(split.files)
+
+
+def test_a_part_that_is_a_pipe_is_not_waited_for(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = in_parts(tmp_path / "base.safetensors", tiny, monkeypatch)
+    split.files[1].unlink()
+    os.mkfifo(split.files[1])
+    with pytest.raises(WeightsError, match=r"part2-base\.safetensors cannot be read: they are no plain file"):
+        read_metadata(split.path)
+
+
+def test_what_is_told_of_a_damaged_part_names_it(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = in_parts(tmp_path / "base.safetensors", tiny, monkeypatch)
+    split.files[1].write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(WeightsError, match=r"part2-base\.safetensors is a Git-LFS pointer"):
+        describe(split.path)
+
+
+def test_whatever_is_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"lambdas": [1.0], "default_level": 0}
+    monkeypatch.setattr(checkpoint, "_PART_BYTES", 1000)
+    monkeypatch.setattr(checkpoint, "_MOST_HEADER", 1000)
+    monkeypatch.setattr(checkpoint, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, weights_bytes=20_000))
+    monkeypatch.setattr(checkpoint, "_MOST_PARTS", 2 * 20_000 // 1000 + 1)
+    alternating = {f"{n:03}": np.zeros(1 if n % 2 else 1000, np.uint8) for n in range(36)}
+    checkpoint.save(tmp_path / "a.safetensors", "f", config, alternating, {})
+    assert read_metadata(tmp_path / "a.safetensors").parts > 30
+    with pytest.raises(WeightsError, match="more than 20000 bytes"):
+        checkpoint.save(tmp_path / "b.safetensors", "f", config, {"a": np.zeros(19_001, np.uint8)}, {})
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_damaged_base_hides_no_other_that_a_file_needs(
+    tiny: Path, tmp_path: Path, tiny_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mean-scale"
+    folder.mkdir()
+    (folder / "base-b.safetensors").write_bytes(tiny.read_bytes())
+    (folder / "base-a.safetensors").write_bytes(tiny.read_bytes()[:100])
+    large = folder / "base.safetensors"
+    with large.open("wb") as stream:
+        stream.truncate(DEFAULT_LIMITS.weights_bytes + 1)
+    needed = unpack(tiny_file, DEFAULT_LIMITS).header.model_digest
+    monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
+    assert find("mean-scale", needed).path.name == "base-b.safetensors"
+    assert base_to_decode(str(tmp_path), "mean-scale", needed).path.name == "base-b.safetensors"
+    for ask in (lambda: find("mean-scale"), lambda: base_to_encode(str(tmp_path))):
+        with pytest.raises(WeightsError, match=r"truncated|damaged"):
+            ask()
+    with pytest.raises(WeightsError, match="damaged"):
+        base_to_decode(str(tmp_path), "mean-scale", b"12345678")
+
+
+def test_a_folder_of_weights_with_a_name_too_long_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLCODEC_WEIGHTS", "x" * 300)
+    assert checkpoint_files() == checkpoint_files()
+    with pytest.raises(WeightsError, match="no cheng2020 weights"):
+        find("cheng2020")
+
+
+@pytest.mark.parametrize("parts", ["0", "-1", "1000", "many"])
 def test_a_number_of_parts_that_makes_no_sense_is_refused(tiny: Path, tmp_path: Path, parts: str) -> None:
     with safetensors.safe_open(tiny, framework="numpy") as handle:
         metadata = {**handle.metadata(), "parts": parts}

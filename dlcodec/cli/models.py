@@ -10,7 +10,7 @@ import typer
 
 from dlcodec.cli.options import Force
 from dlcodec.console import complain, printable, say, show
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import LimitError, UsageError, WeightsError
 
 models = typer.Typer(
     help="The weights that are installed: list, show, verify; import those of CompressAI.", no_args_is_help=True
@@ -32,7 +32,7 @@ def _each(names: list[str] | None, describe: Callable[[Path], dict[str, Any]]) -
     for path in list(choose(names or [])):
         try:
             given.append(describe(path))
-        except WeightsError as error:
+        except (LimitError, WeightsError) as error:
             complain(str(error))
             code = error.exit_code
     return given, code

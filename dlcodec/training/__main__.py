@@ -17,6 +17,7 @@ from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.console import complain, show
 from dlcodec.errors import DlcodecError, UsageError
 from dlcodec.families import FAMILIES
+from dlcodec.files import refuse_input
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.training.base_stage import BaseRecipe, train_base
@@ -160,6 +161,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Quantise the networks of the entropy path, fit the tables and write the checkpoint that ships."""
+    refuse_input(output, run)
     checkpoint.refuse_overwriting(output, force=force)
     model, record = _load_run(run)
     bottleneck = model.entropy_bottleneck

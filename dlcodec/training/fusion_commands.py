@@ -15,6 +15,7 @@ from dlcodec import checkpoint
 from dlcodec.arguments import MOST_STEPS
 from dlcodec.console import show
 from dlcodec.errors import UsageError
+from dlcodec.files import refuse_input
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
@@ -258,7 +259,10 @@ def export_fusion(
     """Write the fusion checkpoint that ships: the moving average in float16, tied to its base by digest."""
     found = _base(base)
     if output is None:
-        output = found.path.with_name(found.path.name.replace("base", "fusion", 1))
+        name = found.path.name
+        output = found.path.with_name(f"fusion{name.removeprefix('base') if name.startswith('base') else f'-{name}'}")
+    for source in (found.path, run):
+        refuse_input(output, source)
     checkpoint.refuse_overwriting(output, force=force)
     trained = TrainingRun.read(run)
     trained.check_base(found.digest)

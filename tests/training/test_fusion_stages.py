@@ -30,7 +30,7 @@ except (ImportError, RuntimeError) as error:
 from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.coding import run_steps
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import OutputError, UsageError, WeightsError
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.lpips import load_lpips
 from dlcodec.pipeline import decode_image, encode_image
@@ -279,6 +279,10 @@ def test_an_exported_network_decodes(
     arguments = ["export-fusion", str(run), str(folder / "fusion.safetensors"), "--base", str(weights), "--steps", "4"]
     answer = CliRunner().invoke(commands.app, arguments)
     assert answer.exit_code == 0, answer.output
+    for source in (weights, run):
+        answer = CliRunner().invoke(commands.app, [*arguments[:2], str(source), *arguments[3:], "--force"])
+        assert isinstance(answer.exception, OutputError)
+        assert "an input itself" in str(answer.exception)
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path / "installed"))
     data = encode_image(photo[:90, :70])
     assert np.array_equal(decode_image(data, 0.0), decode_image(data, 0.0, steps=4))
