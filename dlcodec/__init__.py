@@ -172,30 +172,25 @@ def decode(
     Raises a DlcodecError: InputError, CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or
     LatentMismatchError.
     """
-    from dlcodec.arguments import Crop
-    from dlcodec.container import unpack
-    from dlcodec.files import take_bytes
-    from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.picture import Picture, to_pillow
-    from dlcodec.pipeline import decode_image
-    from dlcodec.sections import unpack_extras
-    from dlcodec.selection import base_to_decode
-
-    limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
-    data = take_bytes(source, limits.file_bytes)
-    file = unpack(data, limits)
-    extras = unpack_extras(file)
-    part = None if crop is None else Crop.of(crop)
-    base = base_to_decode(_name_of(model), file.header.family, file.header.model_digest)
-    pixels = decode_image(data, tau, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base)
-    if part is not None:
-        extras = extras.cut(part.left, part.top, part.width, part.height)
-    return to_pillow(Picture(pixels, extras))
+    return next(
+        decode_taus(
+            source,
+            (tau,),
+            steps=steps,
+            seed=seed,
+            precision=precision,
+            model=model,
+            device=device,
+            crop=crop,
+            max_pixels=max_pixels,
+            max_memory=max_memory,
+        )
+    )
 
 
 def decode_taus(
     source: bytes | str | Path | BinaryIO,
-    taus: Iterable[float],
+    taus: Iterable[float | None],
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -219,9 +214,10 @@ def decode_taus(
     from dlcodec.selection import base_to_decode
 
     check_sampling(steps, seed)
-    taus = tuple(taus)
-    for tau in taus:
-        check_tau(tau)
+    wanted = tuple(taus)
+    for tau in wanted:
+        if tau is not None:
+            check_tau(tau)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     data = take_bytes(source, limits.file_bytes)
     file = unpack(data, limits)
@@ -232,12 +228,14 @@ def decode_taus(
         extras = extras.cut(part.left, part.top, part.width, part.height)
     base = base_to_decode(_name_of(model), file.header.family, file.header.model_digest)
 
+    known = [file.header.default_tau if tau is None else tau for tau in wanted]
+
     def pictures() -> Iterator[Image.Image]:
         from dlcodec.picture import Picture, to_pillow
         from dlcodec.pipeline import decode_images
 
         decoded = decode_images(
-            data, taus, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
+            data, known, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
         )
         for rgb in decoded:
             yield to_pillow(Picture(rgb, extras))
