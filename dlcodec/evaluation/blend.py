@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from dlcodec.evaluation.metrics import Measure
-from dlcodec.image import RGB
+from dlcodec.evaluation.metrics import Measure, load_measure
+from dlcodec.image import RGB, load
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images, encode_image
 
 
@@ -48,3 +50,18 @@ def on_the_line(points: Sequence[BlendPoint], psnr: float, metric: str) -> float
     """What the pixel blend gives in ``metric`` at this PSNR, between its measured points."""
     line = np.array(sorted((point.pixels["psnr"], point.pixels[metric]) for point in points))
     return float(np.interp(psnr, line[:, 0], line[:, 1]))
+
+
+def blend_table(images: Sequence[Path], level: float, metric_weights: Path) -> str:
+    """Eleven values of tau as Markdown: both LPIPS of tau in the latent, and of the blend at the same PSNR."""
+    measures = {name: load_measure(name, "cpu", metric_weights) for name in ("psnr", "lpips-alex", "lpips-squeeze")}
+    pictures = [load(path, DEFAULT_LIMITS) for path in images]
+    points = measure_blend(pictures, level, [n / 10 for n in range(11)], measures)
+    lines = ["| tau | PSNR | LPIPS-alex | LPIPS-squeeze | blend: alex | squeeze |", "|---|---|---|---|---|---|"]
+    for point in points:
+        latent = point.latent
+        figures = (latent[name] for name in ("lpips-alex", "lpips-squeeze"))
+        line = (on_the_line(points, latent["psnr"], name) for name in ("lpips-alex", "lpips-squeeze"))
+        cells = (f"{point.tau:g}", f"{latent['psnr']:.3f}", *(f"{value:.4f}" for value in (*figures, *line)))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -203,6 +203,19 @@ def compare(
             show("\n".join([*aligned(table), ""]))
 
 
+@app.command()
+def blend(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
+    metric_weights: Annotated[Path, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of LPIPS weights.")],
+    level: Annotated[float, typer.Option("--level", "-q", help="Rate level.")] = 3.0,
+) -> None:
+    """Tau in the latent against a blend of the pictures of tau 0 and tau 1: LPIPS at equal PSNR, as Markdown."""
+    from dlcodec.evaluation.blend import blend_table
+    from dlcodec.evaluation.plan import list_images
+
+    show(blend_table(list_images(source), level, metric_weights))
+
+
 def _read(folder: Path) -> Any:
     from dlcodec.evaluation.results import read_run
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dlcodec.cli import main
+from dlcodec.evaluation import blend
 from dlcodec.evaluation.lock import hold
 from dlcodec.evaluation.results import read_run
 from dlcodec.image import psnr
+from tests.conftest import RGB
 from tests.evaluation.conftest import Start, finish
 
 
@@ -202,3 +205,16 @@ def test_a_mistake_is_one_sentence_and_a_code(
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_has_a_row_for_each_tau(
+    tiny: Path, photo: RGB, tmp_path: Path, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(photo[:64, :96]).save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    monkeypatch.setattr(blend, "load_measure", lambda name, device, folder: psnr)
+    result = run("blend", tmp_path, "--metric-weights", tmp_path, "-q", "1")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = [line.strip("| \n").split(" | ") for line in result.stdout.splitlines()]
+    assert [float(line[0]) for line in lines[2:]] == [n / 10 for n in range(11)]
+    assert lines[2][1:] == [lines[2][1], *[f"{float(lines[2][2]):.4f}"] * 4]
