@@ -100,15 +100,15 @@ def encode(
     import numpy as np
 
     from dlcodec import image as images
-    from dlcodec import thumbnail as thumbnails
     from dlcodec.limits import DEFAULT_LIMITS
-    from dlcodec.sections import pack_extras
     from dlcodec.selection import base_to_encode
     from dlcodec.targets import choose_target
 
     target = choose_target(level, target_bpp, target_bytes, target_psnr, strict=strict)
     if thumbnail is not None:
-        thumbnails.check_side(thumbnail)
+        from dlcodec.thumbnail import check_side
+
+        check_side(thumbnail)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     base = base_to_encode(_name_of(model))
     notes: list[str] = []
@@ -118,31 +118,21 @@ def encode(
         picture = images.load_picture(Path(image), limits, strip=strip, warn=notes.append)
     else:
         picture = images.take_picture(image, limits, strip=strip, warn=notes.append)
-    sections = pack_extras(picture.extras)
-    if thumbnail is not None:
-        sections += (thumbnails.pack_thumbnail(picture, thumbnail),)
-    if target is None:
-        from dlcodec.pipeline import encode_image
+    from dlcodec.targeting import encode_picture
 
-        data = encode_image(
-            picture.rgb, level, device, limits, tau_hint=tau_hint, sections=sections, refine=refine, base=base
-        )
-    else:
-        from dlcodec.targeting import encode_to_target
-
-        encoded = encode_to_target(
-            picture.rgb,
-            target,
-            device,
-            limits,
-            tau_hint=tau_hint,
-            strict=strict,
-            sections=sections,
-            refine=refine,
-            base=base,
-        )
-        data = encoded.data
-        notes += [encoded.warning] if encoded.warning else []
+    data, missed = encode_picture(
+        picture,
+        level,
+        target,
+        device,
+        limits,
+        tau_hint=tau_hint,
+        strict=strict,
+        thumbnail=thumbnail,
+        refine=refine,
+        base=base,
+    )
+    notes += [missed] if missed else []
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return data

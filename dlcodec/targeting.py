@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,11 @@ from dlcodec.image import RGB, psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import Device, choose_device
 from dlcodec.painting import base_picture
-from dlcodec.picture import to_luma
-from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image
+from dlcodec.picture import Picture, to_luma
+from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image, encode_image
+from dlcodec.sections import pack_extras
 from dlcodec.targets import Target, search_level
+from dlcodec.thumbnail import pack_thumbnail
 
 SHARE = 0.99
 """A file is as large as its target allows when it has this share of it."""
@@ -127,6 +130,36 @@ class _Search:
             picture = base_picture(codec, codec.to_float(latent, level), whole, self._image.work)
             self._psnrs[level] = min(psnr(self._original, self._shown(picture)), _EXACT_PSNR)
         return self._psnrs[level]
+
+
+def encode_picture(
+    picture: Picture,
+    level: float | None,
+    target: Target | None,
+    device: Device = "auto",
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    tau_hint: float | None = None,
+    strict: bool = False,
+    thumbnail: int | None = None,
+    refine: bool = False,
+    after_step: AfterStep = lambda: None,
+    base: checkpoints.Checkpoint | None = None,
+) -> tuple[bytes, str | None]:
+    """Compress a picture with all that belongs to it; the bytes of a .dlc file, and why they miss ``target``, if so.
+
+    ``target`` or None, then ``level``, None for the model's default. ``thumbnail`` is the longer side of a small copy
+    in the file, checked before. The rest, and what is raised, as for ``encode_to_target`` and ``encode_image``.
+    """
+    sections = pack_extras(picture.extras)
+    if thumbnail is not None:
+        sections += (pack_thumbnail(picture, thumbnail),)
+    given: dict[str, Any] = {"tau_hint": tau_hint, "sections": sections, "refine": refine}
+    given |= {"after_step": after_step, "base": base}
+    if target is None:
+        return encode_image(picture.rgb, level, device, limits, **given), None
+    encoded = encode_to_target(picture.rgb, target, device, limits, strict=strict, **given)
+    return encoded.data, encoded.warning
 
 
 def encode_to_target(

@@ -17,11 +17,8 @@ from dlcodec.console import complain, say, stage
 if TYPE_CHECKING:
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
-    from dlcodec.checkpoint import Checkpoint
     from dlcodec.container import Header
-    from dlcodec.limits import Limits
     from dlcodec.picture import Picture
-    from dlcodec.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,68 +47,6 @@ def _encoded(output: Path, size: int, header: Header, warning: str | None, *, sk
     width, height = header.width, header.height
     bpp = round(8 * size / (width * height), 6)
     return Encoded(str(output), size, width, height, bpp, header.rate_level, warning, skipped)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodeOptions:
-    """How one picture is encoded: to a level, or to a target; see ``pipeline`` and ``targeting``."""
-
-    base: Checkpoint
-    level: float | None
-    target: Target | None
-    strict: bool
-    tau_hint: float | None
-    thumbnail: int | None
-    refine: bool
-    device: DeviceName
-    limits: Limits
-    counts_steps: bool
-
-
-def encode_one(picture: Picture, options: EncodeOptions) -> tuple[bytes, str | None]:
-    """The bytes of a .dlc file for one picture, and why they miss the target, if they do."""
-    from dlcodec.sections import pack_extras
-
-    limits = options.limits
-    sections = pack_extras(picture.extras)
-    if options.thumbnail is not None:
-        from dlcodec.thumbnail import pack_thumbnail
-
-        sections += (pack_thumbnail(picture, options.thumbnail),)
-    with keeping_all():
-        from dlcodec.codecs.refinement import STEPS
-    steps = None if options.target else STEPS
-    after_step = count_steps(steps, "refinement") if options.counts_steps else lambda: None
-    if options.target is None:
-        from dlcodec.pipeline import encode_image
-
-        data = encode_image(
-            picture.rgb,
-            options.level,
-            options.device.value,
-            limits,
-            tau_hint=options.tau_hint,
-            sections=sections,
-            refine=options.refine,
-            after_step=after_step,
-            base=options.base,
-        )
-        return data, None
-    from dlcodec.targeting import encode_to_target
-
-    encoded = encode_to_target(
-        picture.rgb,
-        options.target,
-        options.device.value,
-        limits,
-        tau_hint=options.tau_hint,
-        strict=options.strict,
-        sections=sections,
-        refine=options.refine,
-        after_step=after_step,
-        base=options.base,
-    )
-    return encoded.data, encoded.warning
 
 
 def encode(
@@ -214,9 +149,6 @@ def encode(
     found = base_to_encode(model)
     if level is not None:
         check_level(level, found.levels)
-    options = EncodeOptions(
-        found, level, target, strict, tau_hint, thumbnail, refine, device, limits, len(planned) == 1
-    )
     default_level = found.config["default_level"]
     wanted_level = None if target else default_level if level is None else level
     wanted = Wanted(wanted_level, tau_hint, found.short_digest, strip, thumbnail)
@@ -240,7 +172,22 @@ def encode(
         return picture
 
     def work(job: Job, picture: Picture) -> Iterator[tuple[bytes, str | None]]:
-        data, missed = encode_one(picture, options)
+        with keeping_all():
+            from dlcodec.codecs.refinement import STEPS
+            from dlcodec.targeting import encode_picture
+        data, missed = encode_picture(
+            picture,
+            level,
+            target,
+            device.value,
+            limits,
+            tau_hint=tau_hint,
+            strict=strict,
+            thumbnail=thumbnail,
+            refine=refine,
+            after_step=count_steps(None if target else STEPS, "refinement") if len(planned) == 1 else lambda: None,
+            base=found,
+        )
         if missed:
             warn_of(job)(f"warning: {missed}")
         yield data, missed
