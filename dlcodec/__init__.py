@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 from dlcodec.errors import DlcodecError
 from dlcodec.info import Info
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+    from dlcodec.arguments import Device, Precision
     from dlcodec.models import Model
 
 __all__ = [
@@ -41,7 +42,7 @@ def _name_of(model: str | Path | Model | None) -> str | None:
     return None if model is None else str(getattr(model, "path", model))
 
 
-def open_model(model: str | Path | None = None, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Model:
+def open_model(model: str | Path | None = None, *, device: Device = "auto") -> Model:
     """Verify and load the weights of a base codec, and of its fusion where there is one; what they say of themselves.
 
     ``model`` is the name of an installed family, a folder of weights or a file; None is the default family. Nothing
@@ -76,7 +77,7 @@ def encode(
     thumbnail: int | None = None,
     refine: bool = False,
     model: str | Path | Model | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     max_pixels: int | None = None,
     max_memory: float | None = None,
 ) -> bytes:
@@ -144,9 +145,9 @@ def decode(
     tau: float | None = None,
     steps: int | None = None,
     seed: int = 0,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Precision = "auto",
     model: str | Path | Model | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     crop: tuple[int, int, int, int] | None = None,
     max_pixels: int | None = None,
     max_memory: float | None = None,
@@ -184,9 +185,9 @@ def decode_taus(
     *,
     steps: int | None = None,
     seed: int = 0,
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Precision = "auto",
     model: str | Path | Model | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     crop: tuple[int, int, int, int] | None = None,
     max_pixels: int | None = None,
     max_memory: float | None = None,

@@ -6,10 +6,13 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from dlcodec.errors import UsageError
 
 MOST_STEPS = 50
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)

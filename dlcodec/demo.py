@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dlcodec import image as images
+from dlcodec.arguments import Device
 from dlcodec.checkpoint import Checkpoint, find_fusion
 from dlcodec.console import say, show
 from dlcodec.container import unpack
 from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.loading import Device
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 from dlcodec.sheet import Column, draw_sheet

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import torch
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import codecs
+from dlcodec.arguments import Device, Precision
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec
 from dlcodec.errors import UsageError, WeightsError
-from dlcodec.fusion.fuse import Fusion, Precision, choose_dtype
-
-Device = Literal["auto", "cpu", "cuda"]
+from dlcodec.fusion.fuse import Fusion, choose_dtype
 
 
 def choose_device(name: Device) -> torch.device:
     """The device of a name; ``auto`` is CUDA where present, else the CPU. Raises UsageError."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda")
+    if name not in get_args(Device):
+        raise UsageError(f"device {name!r} is none of {', '.join(get_args(Device))}")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise UsageError("no CUDA device is available; use --device cpu or auto")

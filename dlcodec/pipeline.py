@@ -11,18 +11,18 @@ from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import container, memory
-from dlcodec.arguments import Crop, check_level, check_sampling, check_tau
+from dlcodec.arguments import Crop, Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingSteps
 from dlcodec.coding import Lap, code_known, decode_latent, run_steps, unwatched, watched
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, WeightsError
-from dlcodec.fusion.fuse import Precision, choose_dtype, choose_synthesis_dtype
+from dlcodec.fusion.fuse import choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import RGB, pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
-from dlcodec.loading import Device, choose_device, load_codec, load_fusion
+from dlcodec.loading import choose_device, load_codec, load_fusion
 from dlcodec.painting import View, base_picture, paint, repeatable, transform_tile
 
 AfterStep = Callable[[], None]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec.arguments import Crop, check_tau
+from dlcodec.arguments import Crop, Device, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
 from dlcodec.container import SECTION_GREY, Section
@@ -21,7 +21,7 @@ from dlcodec.entropy.length import CodeLength
 from dlcodec.errors import UsageError
 from dlcodec.image import RGB, psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
-from dlcodec.loading import Device, choose_device
+from dlcodec.loading import choose_device
 from dlcodec.painting import base_picture
 from dlcodec.picture import Picture, to_luma
 from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image, encode_image

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from dlcodec import checkpoint
-from dlcodec.arguments import check_level, check_sampling, check_tau
+from dlcodec.arguments import Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError
-from dlcodec.fusion.fuse import Precision, choose_synthesis_dtype
+from dlcodec.fusion.fuse import choose_synthesis_dtype
 from dlcodec.image import RGB, load
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.loading import Device, choose_device
+from dlcodec.loading import choose_device
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 

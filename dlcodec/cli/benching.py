@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Model, PrecisionName
+from dlcodec.arguments import Precision
+from dlcodec.cli.options import Device, Model
 from dlcodec.console import show
 
 
@@ -31,8 +32,8 @@ def bench(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
-    precision: Annotated[PrecisionName, typer.Option(help="As for decode.")] = PrecisionName.auto,
-    device: Device = DeviceName.auto,
+    precision: Annotated[Precision, typer.Option(help="As for decode.")] = "auto",
+    device: Device = "auto",
     repeats: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Runs whose median is shown.")] = 7,
     peer: Annotated[
         list[str] | None,
@@ -61,8 +62,8 @@ def bench(
         level=level,
         tau=tau,
         steps=steps,
-        device=device.value,
-        precision=precision.value,
+        device=device,
+        precision=precision,
     )
     report = measure(subject, Wanted(repeats, tuple(peer or ()), cold, batch, sweep))
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force, Model, parse_crop
+from dlcodec.cli.options import Device, Force, Model, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def compare(
     ] = None,
     zoom: Annotated[int, typer.Option(metavar="N", help="Enlargement of the crop, 1 to 16.")] = 2,
     model: Model = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Put the same crop of several pictures side by side, with figures against the first."""
@@ -46,7 +46,7 @@ def compare(
 
         file = unpack(data, DEFAULT_LIMITS)
         base = base_to_decode(model, file.header.family, file.header.model_digest)
-        pixels = decode_image(data, tau, device.value, base=base)
+        pixels = decode_image(data, tau, device, base=base)
         return to_srgb(Picture(pixels, unpack_extras(file, alpha=False)))
 
     part = None if crop is None else parse_crop(crop)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.arguments import Device as DeviceName
+from dlcodec.arguments import Precision
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
 from dlcodec.cli.options import (
     Device,
-    DeviceName,
     Force,
     MaxMemory,
     MaxPixels,
     Model,
-    PrecisionName,
     ScaleName,
     count_steps,
     parse_crop,
@@ -62,7 +62,7 @@ class DecodeOptions:
     model: str | None
     steps: int | None
     seed: int
-    precision: PrecisionName
+    precision: Precision
     device: DeviceName
     limits: Limits
     crop: Crop | None
@@ -119,11 +119,11 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
     return decode_images(
         data,
         taus,
-        options.device.value,
+        options.device,
         options.limits,
         steps=options.steps,
         seed=options.seed,
-        precision=options.precision.value,
+        precision=options.precision,
         after_step=count_steps(total) if options.counts_steps else None,
         crop=options.crop,
         base=base,
@@ -176,9 +176,9 @@ def decode(
         typer.Option(metavar="N", help="1 to 100, of a lossy output.", show_default="JPEG 95, AVIF 90, WebP lossless"),
     ] = None,
     precision: Annotated[
-        PrecisionName, typer.Option(help="Of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
-    ] = PrecisionName.auto,
-    device: Device = DeviceName.auto,
+        Precision, typer.Option(help="Of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
+    ] = "auto",
+    device: Device = "auto",
     force: Force = False,
     crop: Annotated[
         str | None,

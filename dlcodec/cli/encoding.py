@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
-from dlcodec.cli.options import Device, DeviceName, Force, MaxMemory, MaxPixels, Model, count_steps
+from dlcodec.cli.options import Device, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
 from dlcodec.console import complain, say, stage
 
@@ -101,7 +101,7 @@ def encode(
         bool,
         typer.Option("--refine", help="Search for a better latent: more PSNR for the same bytes, in some seconds."),
     ] = False,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     force: Force = False,
     resume: Resume = False,
     jobs: Jobs = 2,
@@ -179,7 +179,7 @@ def encode(
             picture,
             level,
             target,
-            device.value,
+            device,
             limits,
             tau_hint=tau_hint,
             strict=strict,

@@ -6,34 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dlcodec import arguments
+from dlcodec.arguments import Crop
 from dlcodec.console import on_terminal
 from dlcodec.errors import UsageError
 
-if TYPE_CHECKING:
-    from dlcodec.arguments import Crop
-
-
-class PrecisionName(StrEnum):
-    """The number type of the fusion network."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class DeviceName(StrEnum):
-    """Where the networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-Device = Annotated[DeviceName, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
+Device = Annotated[arguments.Device, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output if it exists.")]
 Model = Annotated[
     str | None,

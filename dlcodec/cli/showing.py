@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, DeviceName, Force, Model, count_steps, parse_taus
+from dlcodec.cli.options import Device, Force, Model, count_steps, parse_taus
 from dlcodec.console import say
 
 
@@ -22,7 +22,7 @@ def demo(
         ),
     ] = None,
     model: Model = None,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Round-trip a bundled photograph: write the .dlc, decodes at tau 1, .5 and 0, and all of them side by side."""
@@ -30,7 +30,7 @@ def demo(
     from dlcodec.demo import run_demo
     from dlcodec.selection import base_to_encode
 
-    run_demo(folder, base_to_encode(model), level, device.value, find_lpips(), force=force)
+    run_demo(folder, base_to_encode(model), level, device, find_lpips(), force=force)
 
 
 def evaluate(context: typer.Context) -> None:
@@ -56,7 +56,7 @@ def explore(
     seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
     model: Model = None,
     max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
-    device: Device = DeviceName.auto,
+    device: Device = "auto",
     force: Force = False,
 ) -> None:
     """Write a page that shows a .dlc file along tau: a slider, comparisons, a map of what was invented."""
@@ -72,7 +72,7 @@ def explore(
         steps=steps,
         seed=seed,
         most_megabytes=max_mb,
-        device=device.value,
+        device=device,
         force=force,
         count_steps=count_steps,
     )

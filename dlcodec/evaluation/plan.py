@@ -14,7 +14,7 @@ from typing import Literal, TypeVar, get_args
 import torch
 
 from dlcodec import checkpoint
-from dlcodec.arguments import check_level, check_sampling, check_tau
+from dlcodec.arguments import Device, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import DlcodecError, InputError, UsageError
 from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure, lpips_weights
@@ -23,7 +23,7 @@ from dlcodec.evaluation.peers import Peer, load_peer
 from dlcodec.evaluation.results import OURS, Failure, Point, Settings
 from dlcodec.formats import READ_SUFFIXES
 from dlcodec.fusion.fuse import choose_dtype
-from dlcodec.loading import Device, choose_device
+from dlcodec.loading import choose_device
 from dlcodec.machine import device_name, find_versions
 from dlcodec.selection import base_to_encode
 

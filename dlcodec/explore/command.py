@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from dlcodec import checkpoint, container
-from dlcodec.arguments import check_sampling
+from dlcodec.arguments import Device, check_sampling
 from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
 from dlcodec.explore.pictures import check_pixels, check_side
@@ -44,7 +43,7 @@ def run_explore(
     steps: int | None,
     seed: int,
     most_megabytes: float,
-    device: Literal["auto", "cpu", "cuda"],
+    device: Device,
     force: bool,
     count_steps: Callable[[int], Callable[[], None]],
 ) -> Page:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from dlcodec.arguments import MOST_STEPS, Precision
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import scale_at
 from dlcodec.fusion.denoiser import BLOCKS_HALO, Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
 
-Precision = Literal["auto", "fp32", "bf16"]
-_MOST_STEPS = 50
 _MOST_ADAPTED = 2**24
 _MAPS = 18
 
@@ -74,7 +73,7 @@ class Fusion:
         params = DenoiserParams(**config["denoiser"])
         self._schedule = schedule_from(config["schedule"])
         self.default_steps = config["steps"]
-        if type(self.default_steps) is not int or not 1 <= self.default_steps <= _MOST_STEPS:
+        if type(self.default_steps) is not int or not 1 <= self.default_steps <= MOST_STEPS:
             raise ValueError(f"{self.default_steps!r} is no number of steps")
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("not all weights are finite")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +26,7 @@ from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.fusion_network import TrainableFusion, rank_of
 from dlcodec.training.fusion_stages import (
     FusionRecipe,
+    Noised,
     load_auxiliary,
     train_auxiliary,
     train_fusion,
@@ -58,14 +58,6 @@ Lpips = Annotated[Path, typer.Option(exists=True, help="LPIPS-alex weights, safe
 Distortion = Annotated[float, typer.Option(help="Weight of ln MSE; LPIPS weighs 1.")]
 Seed = Annotated[int, typer.Option(help="Of crops, times, noise and initial weights.")]
 Bf16 = Annotated[bool, typer.Option(help="Run the networks under bf16 autocast.")]
-
-
-class NoisedName(StrEnum):
-    """What the noise is added to."""
-
-    decoded = "decoded"
-    auxiliary = "auxiliary"
-    nothing = "nothing"
 
 
 def _base(path: Path) -> checkpoint.Checkpoint:
@@ -134,7 +126,7 @@ def fusion(
     rising: Annotated[
         float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")
     ] = 1.0,
-    noised: Annotated[NoisedName, typer.Option(help="What the noise is added to.")] = NoisedName.decoded,
+    noised: Annotated[Noised, typer.Option(help="What the noise is added to.")] = "decoded",
     width: Annotated[int, typer.Option(help="Channels of the denoiser.")] = 160,
     rank: Annotated[
         int | None,
@@ -151,7 +143,7 @@ def fusion(
     save_every: SaveEvery = 5.0,
 ) -> None:
     """Stage 3: train the fusion network; every other network is frozen."""
-    if auxiliary is None and (latent or noised == NoisedName.auxiliary):
+    if auxiliary is None and (latent or noised == "auxiliary"):
         raise UsageError("give --auxiliary, or --latent 0 and something else to noise")
     where = choose_device(device)
     how = optimisation(learning_rate, 50, steps, minutes)
@@ -168,7 +160,7 @@ def fusion(
         adversarial=adversarial,
         latent=latent,
         rising=rising,
-        noised=noised.value,
+        noised=noised,
         optimisation=how,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)

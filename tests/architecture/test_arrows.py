@@ -37,10 +37,10 @@ ARROWS = {
     "lpips": {"errors"},
     "machine": set(),
     "memory": {"errors", "limits"},
-    "fusion": {"errors", "fusion", "tiles"},
+    "fusion": {"arguments", "errors", "fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
     "info": {"container", "limits"},
-    "loading": {"checkpoint", "codecs", "errors", "fusion"},
+    "loading": {"arguments", "checkpoint", "codecs", "errors", "fusion"},
     "coding": {"codecs", "container", "entropy", "errors"},
     "painting": {"arguments", "codecs", "errors", "image", "memory", "tiles"},
     "pipeline": {
@@ -57,13 +57,13 @@ ARROWS = {
     "windows": {"image"},
     "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
     "demo": {
+        "arguments",
         "checkpoint",
         "console",
         "container",
         "files",
         "image",
         "limits",
-        "loading",
         "pipeline",
         "samples",
         "sheet",
@@ -185,7 +185,7 @@ def test_the_command_line_imports_only_errors_and_the_console_before_a_command_r
     tree = ast.parse(FILES[module].read_text())
     names = {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.module}
     ours = {name for name in names if name.startswith("dlcodec") and not name.startswith("dlcodec.cli.")}
-    assert ours <= {"dlcodec", "dlcodec.console", "dlcodec.errors"}
+    assert ours <= {"dlcodec", "dlcodec.arguments", "dlcodec.console", "dlcodec.errors"}
     plain = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     assert not (names | plain) & {"torch", "numpy", "PIL", "safetensors"}
 

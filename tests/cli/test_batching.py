@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import dlcodec
-from dlcodec import checkpoint, files, loading, pipeline
+from dlcodec import checkpoint, files, loading, pipeline, targeting
 from dlcodec.cli import batching
 from dlcodec.errors import InputError, OutputError
 from tests.cli.conftest import Run
@@ -350,7 +350,7 @@ def test_an_interrupt_leaves_whole_files_only(here: Path, run: Run, monkeypatch:
             raise KeyboardInterrupt
         return real(rgb, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "encode_image", encode)
+    monkeypatch.setattr(targeting, "encode_image", encode)
     assert run("encode", "-r", "in", "--out-dir", "dlc", "--jobs", jobs).code == 130
     assert below("dlc") in (["a.dlc"], ["a.dlc", "b.dlc"])
     for name in below("dlc"):
@@ -385,7 +385,7 @@ def test_what_failed_keeps_no_picture_in_memory(here: Path, run: Run, monkeypatc
         except KeyError as error:
             raise InputError("no") from error
 
-    monkeypatch.setattr(pipeline, "encode_image", fail)
+    monkeypatch.setattr(targeting, "encode_image", fail)
     for place in range(6):
         Image.new("RGB", (9, 9), (place, 0, 0)).save(f"in/x{place}.png")
     assert run("encode", "-r", "in", "--out-dir", "dlc", "--jobs", "1").code == 3
