@@ -374,8 +374,10 @@ def test_a_damaged_base_hides_no_other_that_a_file_needs(
 
 
 def test_a_folder_of_weights_with_a_name_too_long_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DLCODEC_WEIGHTS", raising=False)
+    installed = checkpoint_files()
     monkeypatch.setenv("DLCODEC_WEIGHTS", "x" * 300)
-    assert checkpoint_files() == checkpoint_files()
+    assert checkpoint_files() == installed
     with pytest.raises(WeightsError, match="no cheng2020 weights"):
         find("cheng2020")
 

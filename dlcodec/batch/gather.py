@@ -63,6 +63,8 @@ class _Gathering:
         hidden = any(part.startswith(".") for part in parts[fixed:])
         if any("**" in part != "**" for part in parts):
             raise UsageError(f"{text} is no pattern: ** stands for folders, alone between slashes")
+        if ".." in parts[fixed:]:
+            raise UsageError(f"{text} is no pattern: .. has to stand before the first *, ? or [")
         files = list(self._inside(root, _matches(root, parts[fixed:], hidden=hidden)))
         if not files:
             raise InputError(f"no file matches {text}")
@@ -83,7 +85,7 @@ class _Gathering:
 def _matches(root: Path, parts: tuple[str, ...], *, hidden: bool) -> dict[Path, InputError | None]:
     """What below ``root`` matches the parts of a pattern, folders aside, and with their fault folders that hide it.
 
-    ``**`` stands for folders at any depth; links to folders are not walked.
+    ``**`` stands for folders at any depth; links to folders are not walked but found themselves.
     """
     found: dict[Path, InputError | None] = {}
     folders = [(root, {parts})]
@@ -97,7 +99,7 @@ def _matches(root: Path, parts: tuple[str, ...], *, hidden: bool) -> dict[Path, 
                         continue
                     deeper = {goal[1:] for goal in goals if fnmatch(entry.name, goal[0])}
                     if not entry.is_dir(follow_symlinks=False):
-                        if () in deeper:
+                        if () in deeper or (deeper and entry.is_symlink() and _is_folder(folder / entry.name)):
                             found[folder / entry.name] = None
                     elif deeper := {goal for goal in goals if goal[0] == "**"} | deeper - {()}:
                         folders.append((folder / entry.name, deeper))

@@ -49,6 +49,9 @@ def plan(
     sources = gather(inputs, suffixes, recursive=recursive, note=note)
     if output is not None:
         if len(sources) != 1:
+            for source in sources:
+                if source.fault:
+                    raise source.fault
             raise UsageError(f"-o takes exactly one input, not {len(sources)}; use --out-dir")
         target = Path(output) if output == str(STREAM) or Path(output) != STREAM else Path.cwd() / STREAM
         planned = [Job(sources[0].path, (target,), sources[0].fault)]

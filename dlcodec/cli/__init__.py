@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -20,7 +21,7 @@ from dlcodec.cli.showing import demo, evaluate, explore
 from dlcodec.cli.starting import wait_briefly
 from dlcodec.cli.training import train
 from dlcodec.console import Volume, complain, show, volume
-from dlcodec.errors import DlcodecError, UsageError
+from dlcodec.errors import DlcodecError, OutputError, UsageError
 
 app = typer.Typer(
     name="dlcodec",
@@ -65,6 +66,7 @@ app.add_typer(models, name="models")
 
 def _terminate(number: int, _: object) -> None:
     """End as for an interrupt, so that no temporary file is left, with the exit code that shells give a signal."""
+    signal.signal(number, signal.SIG_IGN)  # a second one would interrupt what the first one cleans up
     sys.exit(128 + number)
 
 
@@ -87,8 +89,9 @@ def main() -> None:
                 signal.signal(number, _terminate)
         try:
             sys.exit(app(standalone_mode=False) or 0)
-        except OSError:
-            show("")  # raises OutputError where it was help or a table that standard output did not take
+        except OSError as error:  # of help or a table; what concerns a file has its name
+            if error.filename is None and error.errno in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+                raise OutputError(f"cannot write to standard output: {error.strerror}") from error
             raise
     except KeyboardInterrupt:
         sys.exit(130)

@@ -163,6 +163,8 @@ def encode(
             above = target is not None and size > target.most_bytes(there.width * there.height)
             if not above or (there.level == 0 and not strict):  # at level 0, the same file would be made again
                 missed = f"the target {target} is out of reach: level 0, the smallest, gives {size} bytes"
+                if above:
+                    warn_of(job)(f"warning: {missed}")
                 return Finished((_encoded(goal, size, there, missed if above else None, skipped=True),))
         refuse_output(goal, force=force)
         data = read_input(job.source, limits.file_bytes)

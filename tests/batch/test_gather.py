@@ -68,7 +68,10 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tree: Path) -> None
     assert names("x[1].png") == ["x[1].png"]
 
 
-@pytest.mark.parametrize(("text", "kind"), [("in/*.gif", InputError), ("in/**x", UsageError), ("", UsageError)])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("in/*.gif", InputError), ("in/**x", UsageError), ("in/*/../b.png", UsageError), ("", UsageError)],
+)
 def test_a_pattern_without_a_match_is_refused(tree: Path, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         names(text)
@@ -150,6 +153,11 @@ def test_a_pattern_does_not_walk_links_to_folders(tree: Path) -> None:
     assert names("in/*/*.png") == ["in/sub/d.png"]
     assert names("in/**/d.png") == ["in/sub/d.png"]
     assert names("in/**/sub/**/*.png") == ["in/sub/d.png", "in/sub/deep/c.png"]
+    (tree / "in" / "away").symlink_to(tree, target_is_directory=True)
+    for text, told in (("in/*/*.png", 1), ("in/**/*.png", 1), ("in/*.png", 0)):
+        notes: list[str] = []
+        gather([text], PNG, recursive=False, note=notes.append)
+        assert [note.startswith("in/away is left out: it is a link") for note in notes] == [True] * told
 
 
 @pytest.mark.parametrize("text", ["in", "in/**/*.png", "in/*/*/*.png"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcodec.batch.plan import Job, plan
-from dlcodec.errors import DlcodecError, OutputError, UsageError
+from dlcodec.errors import DlcodecError, InputError, OutputError, UsageError
 from dlcodec.streams import STREAM
 
 SUFFIXES = frozenset({".png", ".jpg"})
@@ -65,6 +65,8 @@ def test_an_unreadable_folder_takes_no_output_from_a_picture_of_its_name(monkeyp
         ("in/sub", 0, False),
         ("in/sub.png", 1, True),
     ]
+    with pytest.raises(InputError, match="cannot read in/sub: Permission denied"):
+        planned("in/**/a.png", output="x.dlc", out_dir=None)
 
 
 def test_an_output_that_is_an_input_is_refused() -> None:

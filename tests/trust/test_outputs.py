@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
 
 import dlcodec
-from dlcodec import pipeline
+from dlcodec import pipeline, targeting
 from tests.cli.conftest import Run
 from tests.conftest import RGB
 from tests.trust.children import Start, ended, run_into
@@ -38,26 +39,26 @@ def test_an_output_that_is_there_is_kept(here: Path, run: Run, output: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("line", "step"),
+    ("line", "module", "step"),
     [
-        (["encode", "a.png", "-o", "new"], "encode_image"),
-        (["decode", "a.dlc", "-o", "new.png", "--tau", "1"], "decode_images"),
+        (["encode", "a.png", "-o", "new"], targeting, "encode_image"),
+        (["decode", "a.dlc", "-o", "new.png", "--tau", "1"], pipeline, "decode_images"),
     ],
     ids=["encode", "decode"],
 )
 def test_an_output_that_another_wrote_meanwhile_is_kept(
-    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, line: list[str], step: str
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, line: list[str], module: ModuleType, step: str
 ) -> None:
-    made, other = getattr(pipeline, step), Path(line[3])
+    made, other = getattr(module, step), Path(line[3])
 
     def make(*arguments: object, **options: object) -> object:
         other.write_bytes(b"another's")
         return made(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, step, make)
+    monkeypatch.setattr(module, step, make)
     before = sorted(os.listdir())
     ran = run(*line)
-    assert (ran.code, ran.err) == (8, f"dlcodec: {other} exists; --force overwrites it\n")
+    assert (ran.code, ran.err) == (8, f"dlcodec: {line[1]}: {other} exists; --force overwrites it\n")
     assert sorted(os.listdir()) == sorted([*before, other.name])
     assert other.read_bytes() == b"another's"
     assert run(*line, "--force").code == 0
