@@ -41,6 +41,7 @@ SEALED = (
     (7, "0f609d31d02cdf2fc0fd927eaf3fddee3916331262fb7921fa2e7b4d47b1cd53"),
     (8, "8590601475b6f35776a572d0ae0d775cf13eb68bfde26f436c4d1aa375f169bc"),
     (9, "7dd302197c8893bef1182d11d9d958af7461620f04615c45762c049dff0ce521"),
+    (10, "4c2da67b0a153e8beab2f222454e8a80a2de1ffed14f9d513161ec8b626d2706"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 
