@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from dlcodec.arguments import Device
 from dlcodec.console import aligned, complain, on_terminal, show
 from dlcodec.errors import InputError, UsageError
 
@@ -74,7 +75,7 @@ def run(
     ] = None,
     peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl, bpg, vtm.")] = "",
     refine: Annotated[bool, typer.Option("--refine", help="Encode as 'dlcodec encode --refine' does.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Device, typer.Option(help="As for encode.")] = "auto",
 ) -> None:
     """Encode and decode every image at every point; write results.csv and results.json, print the means.
 
@@ -92,7 +93,7 @@ def run(
         metrics=_names(metrics),
         metric_weights=metric_weights,
         peers=_names(peers),
-        device=device,  # type: ignore[arg-type]  # choose_device checks it
+        device=device,
         model=model,
         refine=refine,
     )

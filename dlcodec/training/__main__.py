@@ -20,6 +20,7 @@ from dlcodec.families import FAMILIES
 from dlcodec.files import refuse_input
 from dlcodec.image import load, pad
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.loading import choose_device
 from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
@@ -35,7 +36,6 @@ from dlcodec.training.options import (
     Rate,
     SaveEvery,
     Steps,
-    choose_device,
     optimisation,
 )
 from dlcodec.training.rate_cost import rate_cost as measure_rate_cost

@@ -19,6 +19,7 @@ from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.loading import choose_device
 from dlcodec.lpips import load_lpips
 from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
@@ -42,7 +43,6 @@ from dlcodec.training.options import (
     Rate,
     SaveEvery,
     Steps,
-    choose_device,
     optimisation,
 )
 from dlcodec.training.perceptual import grain, weave

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from dlcodec import loading
+from dlcodec.arguments import Device
 from dlcodec.errors import UsageError
 from dlcodec.training.loop import Budget, Optimisation
 
@@ -28,13 +27,8 @@ Batch = Annotated[int, typer.Option(min=1, help="Crops a step.")]
 Crop = Annotated[int, typer.Option(callback=check_crop, help="Side of a crop, pixels, a multiple of 64.")]
 Rate = Annotated[float, typer.Option(help="Peak rate of SOAP.")]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")]
-DeviceName = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceName = Annotated[Device, typer.Option(help="Where the networks run; auto takes CUDA when present.")]
 SaveEvery = Annotated[float, typer.Option(help="Minutes between saves.")]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of ``--device``; raises UsageError."""
-    return loading.choose_device(name)  # type: ignore[arg-type]  # it checks the name
 
 
 def optimisation(

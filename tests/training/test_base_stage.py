@@ -181,7 +181,6 @@ def test_an_exported_run_encodes_and_decodes(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--steps 1 --device gpu", "device 'gpu' is none of auto, cpu, cuda"),
         ("--steps 1 --minutes 1", "give --steps or --minutes"),
         ("--steps 1 --crop 100", "crops of 100 pixels"),
         ("--steps 1 --family none", "family 'none' is none of mean-scale"),
