@@ -100,6 +100,7 @@ def auxiliary(
         latent=0.0,
         rising=1.0,
         noised="nothing",
+        between=0.0,
         optimisation=how,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)
@@ -127,6 +128,9 @@ def fusion(
         float, typer.Option(help="Weight of the last level's crops, where the first level's is 1.")
     ] = 1.0,
     noised: Annotated[Noised, typer.Option(help="What the noise is added to.")] = "decoded",
+    between: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of crops judged at a tau between 0 and 1, the others at 0.")
+    ] = 0.0,
     width: Annotated[int, typer.Option(help="Channels of the denoiser.")] = 160,
     rank: Annotated[
         int | None,
@@ -161,6 +165,7 @@ def fusion(
         latent=latent,
         rising=rising,
         noised=noised,
+        between=between,
         optimisation=how,
     )
     frozen = FrozenBase(_base(base).path, where, bf16=bf16, compile_=compile_)

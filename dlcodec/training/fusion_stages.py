@@ -37,7 +37,8 @@ class FusionRecipe:
     ``latent`` weighs the distance to the auxiliary latent (lambda of the paper's eq. 2). A crop at the last level
     weighs ``rising`` times one at the first, in even ratios between, so that the small distances of high rates are not
     drowned. ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary one, or nothing
-    (its Variant-1: no diffusion).
+    (its Variant-1: no diffusion). ``between`` is the share of crops that are judged at a tau uniform in (0, 1), where D
+    and the adapters act in part; the others are judged at 0.
     """
 
     data: tuple[str, ...]
@@ -52,6 +53,7 @@ class FusionRecipe:
     latent: float
     rising: float
     noised: Noised
+    between: float
     optimisation: Optimisation
 
     def record(self, base: FrozenBase, **more: object) -> dict[str, object]:
@@ -72,6 +74,12 @@ def _setting(
     loss = PictureLoss(lpips, recipe.distortion, recipe.smoothness)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
     return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
+
+
+def _parts(count: int, between: float, device: torch.device) -> Tensor:
+    """``1 - tau^2`` of each crop, (count,): 1, and for a random ``between`` of them that of a tau uniform in (0, 1)."""
+    tau = torch.rand(count, device=device)
+    return 1 - torch.where(torch.rand(count, device=device) < between, tau.square(), 0)
 
 
 def _batches(sampler: CropSampler, base: FrozenBase, device: torch.device) -> Iterator[Tensor]:
@@ -180,7 +188,10 @@ def train_fusion(
             y_t = noised(y_bar if recipe.noised == "auxiliary" else y_hat, time)
             clean = fusion(y_t, y_hat, time, share).float()
             weight = recipe.rising ** (share - 0.5)
-            x_hat = base.synthesise(fusion.restore(clean), fusion.adapters(share))
+            part = _parts(len(x), recipe.between, device)
+            mixed = torch.lerp(y_hat, clean, part[:, None, None, None])
+            changes = {name: (down * part[:, None, None], up) for name, (down, up) in fusion.adapters(share).items()}
+            x_hat = base.synthesise(fusion.restore(mixed), changes)
             loss, lpips, log_mse = picture_loss(x, x_hat, weight)
             shown = {"lpips": lpips, "dB": -4.3429 * log_mse}
             if discriminator is not None:

@@ -38,7 +38,7 @@ from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.fusion_network import TrainableFusion
-from dlcodec.training.fusion_stages import FusionRecipe, load_auxiliary, train_auxiliary, train_fusion
+from dlcodec.training.fusion_stages import FusionRecipe, _parts, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
 from dlcodec.training.runs import load_prefixed
@@ -64,6 +64,7 @@ def recipe(data: Path, steps: int) -> FusionRecipe:
         latent=0.1,
         rising=1.0,
         noised="decoded",
+        between=0.0,
         optimisation=how,
     )
 
@@ -210,7 +211,7 @@ def test_every_choice_of_noise_trains_and_resumes(
     auxiliary, run = tmp_path / "auxiliary.safetensors", tmp_path / "fusion.safetensors"
     train_auxiliary(recipe(tar, 1), base, metric, auxiliary, CPU, 60)
     for steps in (2, 3):
-        plan = replace(recipe(tar, steps), noised=noised)  # type: ignore[arg-type]
+        plan = replace(recipe(tar, steps), noised=noised, between=0.5)  # type: ignore[arg-type]
         train_fusion(plan, base, auxiliary, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
         with safe_open(run, "pt") as handle:
             assert json.loads(handle.metadata()["state"])["step"] == steps
@@ -218,6 +219,15 @@ def test_every_choice_of_noise_trains_and_resumes(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert (tensors["ema.deviation"] > 0).all()
     assert tensors["ema.denoiser.stem.weight"].any() == (noised != "nothing")
+
+
+def test_as_many_crops_as_asked_for_are_judged_between_the_ends() -> None:
+    torch.manual_seed(0)
+    parts = _parts(20_000, 0.25, CPU)
+    between = parts[parts < 1]
+    assert 0.24 < len(between) / len(parts) < 0.26
+    assert 0 <= between.min() and abs(between.mean() - 2 / 3) < 0.02  # of 1 - tau^2, tau uniform
+    assert (_parts(100, 0.0, CPU) == 1).all()
 
 
 def test_a_discriminator_trains_along_and_resumes(base: FrozenBase, tar: Path, metric: Path, tmp_path: Path) -> None:
