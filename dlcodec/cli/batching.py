@@ -39,10 +39,10 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Take the fil
 Jobs = Annotated[
     int,
     typer.Option(
-        "--jobs", "-j", metavar="N", min=1, max=64, help="Pictures at work: 1, and N - 1 read ahead and written behind."
+        "--jobs", "-j", metavar="N", min=1, max=64, help="Pictures in flight: 1 in the networks, N - 1 read or written."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a picture, one a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per picture, one per line.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Skip outputs that are complete and match.")]
 
 

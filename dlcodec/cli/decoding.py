@@ -169,14 +169,14 @@ def decode(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampler's noise.")] = 0,
     model: Model = None,
     quality: Annotated[
         int | None,
-        typer.Option(metavar="N", help="1 to 100, of a lossy output.", show_default="JPEG 95, AVIF 90, WebP lossless"),
+        typer.Option(metavar="N", help="Quality of a lossy output, 1 to 100.", show_default="JPEG 95, AVIF 90, WebP lossless"),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
+        Precision, typer.Option(help="Number type of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
     ] = "auto",
     device: Device = "auto",
     force: Force = False,

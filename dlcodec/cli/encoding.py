@@ -80,7 +80,7 @@ def encode(
     ] = None,
     target_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Size of the file, at most: bytes, or a number with kB, KiB, MB or MiB."),
+        typer.Option(metavar="SIZE", help="Size of the file, at most: bytes, or a number with kB or KB, KiB, MB, MiB."),
     ] = None,
     target_psnr: Annotated[
         float | None, typer.Option(metavar="DB", help="PSNR of the picture decoded at tau 1, at least.")

@@ -105,7 +105,7 @@ def show_models(names: Names = None, as_json: AsJson = False) -> None:
 
 @models.command("verify")
 def verify_models(names: Names = None, as_json: AsJson = False) -> None:
-    """Hold every byte of the tensors and the config against the digest; exit code 7 where one is damaged."""
+    """Check every byte of the tensors and the config against the digest; exit code 7 if one is damaged."""
     from dlcodec.files import readable
     from dlcodec.models import verify
 

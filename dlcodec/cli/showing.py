@@ -53,7 +53,7 @@ def explore(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the sampler's noise.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampler's noise.")] = 0,
     model: Model = None,
     max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
     device: Device = "auto",

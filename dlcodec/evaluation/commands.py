@@ -164,7 +164,7 @@ def plots(
 
 @app.command()
 def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")]) -> None:
-    """Print the means as Markdown: for each metric a row a level and a column a tau; then the peers."""
+    """Print the means as Markdown: one table per metric, one row per level, one column per tau; then the peers."""
     from dlcodec.evaluation.curves import measured
     from dlcodec.evaluation.metrics import METRICS
     from dlcodec.evaluation.results import OURS
@@ -182,7 +182,7 @@ def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Fold
 def compare(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")],
     reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one.")
+        str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one such as vtm.")
     ],
     metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all that both have")] = "",
 ) -> None:

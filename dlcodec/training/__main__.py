@@ -43,7 +43,12 @@ from dlcodec.training.rate_distortion import TrainableCodec
 from dlcodec.training.runs import TrainingRun, current_commit, load_prefixed
 
 LADDER = (0.00045, 0.0009, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
-app = typer.Typer(help="Train, validate and export codecs.", add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    help="Train, validate and export codecs.",
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.registered_commands += fusion_app.registered_commands
 Run = Annotated[Path, typer.Argument(exists=True, help="Training checkpoint.")]
 
