@@ -173,10 +173,13 @@ def decode(
     model: Model = None,
     quality: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Quality of a lossy output, 1 to 100.", show_default="JPEG 95, AVIF 90, WebP lossless"),
+        typer.Option(
+            metavar="N", help="Quality of a lossy output, 1 to 100.", show_default="JPEG 95, AVIF 90, WebP lossless"
+        ),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Number type of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1.")
+        Precision,
+        typer.Option(help="Number type of fusion and synthesis; auto: bf16 where the device has it, fp32 at tau 1."),
     ] = "auto",
     device: Device = "auto",
     force: Force = False,

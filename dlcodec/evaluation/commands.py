@@ -182,7 +182,10 @@ def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Fold
 def compare(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")],
     reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one such as vtm.")
+        str,
+        typer.Argument(
+            metavar="REFERENCE", help="Another run's folder, a curve of this run, or a published one such as vtm."
+        ),
     ],
     metrics: Annotated[str, typer.Option(help="Metrics to compare.", show_default="all that both have")] = "",
 ) -> None:

@@ -121,7 +121,9 @@ def fusion(
     crop: Crop = 256,
     learning_rate: Rate = 1e-3,
     distortion: Distortion = 0.02,
-    smoothness: Annotated[float, typer.Option(help="Weight of grain and regular patterns that the original lacks.")] = 0.0,
+    smoothness: Annotated[
+        float, typer.Option(help="Weight of grain and regular patterns that the original lacks.")
+    ] = 0.0,
     adversarial: Annotated[float, typer.Option(help="Weight of a patch discriminator that is trained along.")] = 0.0,
     latent: Annotated[float, typer.Option(help="Weight of the distance to the auxiliary latent.")] = 0.1,
     rising: Annotated[
