@@ -269,9 +269,13 @@ def find_fusion(base: Checkpoint) -> Checkpoint:
     )
 
 
-def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any]) -> str:
-    """Write a checkpoint with its digest and training record; returns the digest. Raises OutputError,
-    and WeightsError for more than can be read again.
+def save(
+    path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, record: Mapping[str, Any], *, force: bool
+) -> str:
+    """Write a checkpoint with its digest and training record; returns the digest.
+
+    Raises OutputError, without ``force`` also where a file of it exists by now, and WeightsError for more than can be
+    read again.
 
     What is too large for one file goes into several, the one of ``path`` last, and none before all are written. Then
     further parts, which a larger checkpoint had that was there before, are removed.
@@ -299,7 +303,7 @@ def save(path: Path, family: str, config: Mapping[str, Any], arrays: Arrays, rec
     make_folder(path.parent)
     files = _files(path)
     others = {file: safetensors.numpy.save(part) for file, part in zip(files[1:], parts[1:], strict=False)}
-    write_together({**others, path: safetensors.numpy.save(parts[0], metadata)})
+    write_together({**others, path: safetensors.numpy.save(parts[0], metadata)}, force=force)
     for file in files[len(parts) :]:
         with suppress(OSError):  # mostly, there is none
             file.unlink()

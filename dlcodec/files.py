@@ -99,7 +99,7 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
-def write_atomically(path: Path, data: bytes, *, force: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, *, force: bool) -> None:
     """Write ``data`` to ``path`` so that at every moment the old file or the whole new one is there.
 
     Raises OutputError when it cannot be written, or without ``force`` exists by now; no temporary file is left.
@@ -107,7 +107,7 @@ def write_atomically(path: Path, data: bytes, *, force: bool = True) -> None:
     write_together({path: data}, force=force)
 
 
-def write_together(files: Mapping[Path, bytes], *, force: bool = True) -> None:
+def write_together(files: Mapping[Path, bytes], *, force: bool) -> None:
     """As ``write_atomically`` for several files: none is replaced, in their order, before all have been written."""
     # 48 characters are at most 192 bytes: a name of the longest 255 bytes still has a temporary one. The name is known
     # before the file is made, so that no signal can come between the two; 64 random bits belong to nobody else.
@@ -118,9 +118,17 @@ def write_together(files: Mapping[Path, bytes], *, force: bool = True) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for path in files:
-            with _telling(path):
-                _publish(temporary[path], path, force=force)
+        new: list[Path] = []
+        try:
+            for path in files:
+                with _telling(path):
+                    _publish(temporary[path], path, force=force)
+                new.append(path)
+        except OutputError:
+            if not force:  # then they replaced nothing, and are parts of nothing
+                for path in new:
+                    path.unlink(missing_ok=True)
+            raise
     finally:
         for each in temporary.values():
             with suppress(OSError):  # gone when all went well

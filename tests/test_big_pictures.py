@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from dlcodec.arguments import Crop
 from dlcodec.checkpoint import find, load_arrays
 from dlcodec.codecs import codec_class
 from dlcodec.errors import LimitError, UsageError
+from dlcodec.fusion.fuse import Fusion
 from dlcodec.image import load, png_bytes, read_size, read_whole_size
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.loading import load_codec
+from dlcodec.loading import load_codec, load_fusion
 from dlcodec.opening import allowing, quiet
 from dlcodec.picture import Extras, Picture
 from dlcodec.pipeline import decode_image, decode_images, encode_image
@@ -53,9 +55,19 @@ def test_a_picture_decoded_by_tiles_is_the_picture(
     data = encode_image(photo[: size[0], : size[1]])
     whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
     monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
+    monkeypatch.setattr(load_fusion(find("mean-scale"), torch.device("cpu"), "fp32"), "bytes_per_latent", 2**17)
+    tiles, real = [], Fusion.fuse
+
+    def fuse(self: Fusion, y_hat: torch.Tensor, *more: Any) -> Any:
+        tiles.append(more[-1])
+        return real(self, y_hat, *more)
+
+    monkeypatch.setattr(Fusion, "fuse", fuse)
     for a, b in zip(decode_images(data, TAUS, "cpu", precision="fp32"), whole, strict=True):
         assert peak(a, b) <= 1
         assert (a != b).mean() <= 0.001
+    assert tiles
+    assert None not in tiles
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -176,8 +188,9 @@ def test_readers_that_overlap_leave_pillow_and_its_warnings_as_they_were(monkeyp
     first.__exit__(None, None, None)
     second.__exit__(None, None, None)
     try:
-        with pytest.warns(UserWarning, match="out of reach"):
-            warnings.warn("the target is out of reach", stacklevel=1)
+        with warnings.catch_warnings(record=True) as seen:  # with the filters that were left
+            warnings.warn_explicit("the target is out of reach", UserWarning, "user.py", 1, module="user")
+        assert len(seen) == 1
     finally:
         warnings.filters[:] = before
 

@@ -162,7 +162,7 @@ def test_a_sealed_config_that_fits_no_codec_is_refused(tiny: Path, tmp_path: Pat
 
 def test_weights_of_an_unknown_family_are_refused(tiny: Path, tmp_path: Path) -> None:
     found, path = read_metadata(tiny), tmp_path / "base.safetensors"
-    checkpoint.save(path, "foo", found.config, load_arrays(found), {})
+    checkpoint.save(path, "foo", found.config, load_arrays(found), {}, force=True)
     with pytest.raises(WeightsError, match="family 'foo' is unknown"):
         load_codec(read_metadata(path), choose_device("cpu"))
 
@@ -243,7 +243,7 @@ def test_what_is_too_large_for_one_file_goes_into_several(
     arrays, expected = load_arrays(whole), decode_image(tiny_file, 1.0)
     path = tmp_path / "mean-scale" / "base.safetensors"
     monkeypatch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
-    assert checkpoint.save(path, "mean-scale", whole.config, arrays, {}) == whole.digest
+    assert checkpoint.save(path, "mean-scale", whole.config, arrays, {}, force=True) == whole.digest
     split = read_metadata(path)
     assert split.parts >= 3
     assert sorted(each.name for each in path.parent.iterdir()) == sorted(each.name for each in split.files)
@@ -276,14 +276,14 @@ def test_parts_are_neither_overwritten_unasked_nor_left_behind(
     arrays = load_arrays(whole)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
-        checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+        checkpoint.save(path, "mean-scale", whole.config, arrays, {}, force=True)
     split = read_metadata(path)
     assert split.file_bytes == sum(file.stat().st_size for file in tmp_path.iterdir()) > path.stat().st_size
     path.rename(tmp_path / "elsewhere")
     checkpoint.refuse_overwriting(path, force=True)
     with pytest.raises(OutputError, match=r"part2-base\.safetensors exists"):
         checkpoint.refuse_overwriting(path, force=False)
-    checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+    checkpoint.save(path, "mean-scale", whole.config, arrays, {}, force=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["base.safetensors", "elsewhere"]
     assert load_arrays(read_metadata(path)).keys() == arrays.keys()
 
@@ -293,7 +293,7 @@ def in_parts(path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpo
     arrays = load_arrays(whole)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in arrays.values()) // 3)
-        checkpoint.save(path, "mean-scale", whole.config, arrays, {})
+        checkpoint.save(path, "mean-scale", whole.config, arrays, {}, force=True)
     return read_metadata(path)
 
 
@@ -316,7 +316,7 @@ def test_a_checkpoint_in_parts_stays_whole_where_a_new_one_cannot_be_written(
             patch.setattr(os, "fsync", fsync)
             patch.setattr(checkpoint, "_PART_BYTES", sum(array.nbytes for array in other.values()) // 3)
             with pytest.raises(OutputError, match="No space left"):
-                checkpoint.save(split.path, "mean-scale", split.config, other, {})
+                checkpoint.save(split.path, "mean-scale", split.config, other, {}, force=True)
         assert {n: a.tobytes() for n, a in load_arrays(read_metadata(split.path)).items()} == {
             n: a.tobytes() for n, a in expected.items()
         }
@@ -345,10 +345,10 @@ def test_whatever_is_written_can_be_read(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(checkpoint, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, weights_bytes=20_000))
     monkeypatch.setattr(checkpoint, "_MOST_PARTS", 2 * 20_000 // 1000 + 1)
     alternating = {f"{n:03}": np.zeros(1 if n % 2 else 1000, np.uint8) for n in range(36)}
-    checkpoint.save(tmp_path / "a.safetensors", "f", config, alternating, {})
+    checkpoint.save(tmp_path / "a.safetensors", "f", config, alternating, {}, force=True)
     assert read_metadata(tmp_path / "a.safetensors").parts > 30
     with pytest.raises(WeightsError, match="more than 20000 bytes"):
-        checkpoint.save(tmp_path / "b.safetensors", "f", config, {"a": np.zeros(19_001, np.uint8)}, {})
+        checkpoint.save(tmp_path / "b.safetensors", "f", config, {"a": np.zeros(19_001, np.uint8)}, {}, force=True)
     assert not (tmp_path / "b.safetensors").exists()
 
 

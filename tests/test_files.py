@@ -9,25 +9,25 @@ import pytest
 
 from dlcodec import files
 from dlcodec.errors import InputError, LimitError, OutputError
-from dlcodec.files import read_bounded, refuse_existing, write_atomically
+from dlcodec.files import read_bounded, refuse_existing, write_atomically, write_together
 
 
 def test_the_whole_file_is_written(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a", b"\x00new\r\n")
+    write_atomically(tmp_path / "a", b"\x00new\r\n", force=True)
     assert (tmp_path / "a").read_bytes() == b"\x00new\r\n"
     assert os.listdir(tmp_path) == ["a"]
 
 
 def test_an_old_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old and longer")
-    write_atomically(tmp_path / "a", b"new")
+    write_atomically(tmp_path / "a", b"new", force=True)
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
 def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        write_atomically(tmp_path / "a", b"")
+        write_atomically(tmp_path / "a", b"", force=True)
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(old)
@@ -39,7 +39,7 @@ def test_threads_that_write_at_once_leave_the_umask_as_it_was(tmp_path: Path) ->
     old = os.umask(0o027)
     try:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda number: write_atomically(tmp_path / str(number), b""), range(400)))
+            list(pool.map(lambda number: write_atomically(tmp_path / str(number), b"", force=True), range(400)))
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(old)
@@ -58,7 +58,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(files.os, step, fail)
     with pytest.raises(OutputError if isinstance(fault, OSError) else KeyboardInterrupt):
-        write_atomically(tmp_path / "a", b"new")
+        write_atomically(tmp_path / "a", b"new", force=True)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
 
@@ -96,6 +96,14 @@ def test_of_several_that_write_one_file_at_once_without_force_one_succeeds(tmp_p
     assert (tmp_path / "a").read_bytes() == b"%d" % written
 
 
+def test_of_several_files_none_is_left_where_one_came_to_be_without_force(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"another's")
+    with pytest.raises(OutputError, match="b exists"):
+        write_together({tmp_path / "a": b"mine", tmp_path / "b": b"mine"}, force=False)
+    assert os.listdir(tmp_path) == ["b"]
+    assert (tmp_path / "b").read_bytes() == b"another's"
+
+
 def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write anywhere, so the refusal is the one the system would give to others.
     def deny(*_: object, **__: object) -> None:
@@ -103,21 +111,21 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(files, "open", deny, raising=False)
     with pytest.raises(OutputError, match="Permission denied") as caught:
-        write_atomically(tmp_path / "a", b"new")
+        write_atomically(tmp_path / "a", b"new", force=True)
     assert caught.value.exit_code == 8
     assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
-        write_atomically(tmp_path / "absent" / "a", b"new")
+        write_atomically(tmp_path / "absent" / "a", b"new", force=True)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OutputError):
-        write_atomically(tmp_path / "a", b"new")
+        write_atomically(tmp_path / "a", b"new", force=True)
     assert os.listdir(tmp_path) == ["a"]
 
 

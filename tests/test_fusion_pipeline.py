@@ -171,7 +171,7 @@ def test_a_config_that_makes_no_sense_is_refused(
     path = write_fusion(without_fusion.parents[1])
     found = checkpoint.read_metadata(path)
     whole = {**found.config[name], **value} if isinstance(value, dict) else value
-    checkpoint.save(path, "mean-scale", {**found.config, name: whole}, checkpoint.load_arrays(found), {})
+    checkpoint.save(path, "mean-scale", {**found.config, name: whole}, checkpoint.load_arrays(found), {}, force=True)
     with pytest.raises(WeightsError):
         decode_image(tiny_file, 0.0)
 
@@ -197,7 +197,7 @@ def test_arrays_that_make_no_sense_are_refused(
 ) -> None:
     path = write_fusion(without_fusion.parents[1])
     found = checkpoint.read_metadata(path)
-    checkpoint.save(path, "mean-scale", found.config, {**checkpoint.load_arrays(found), name: array}, {})
+    checkpoint.save(path, "mean-scale", found.config, {**checkpoint.load_arrays(found), name: array}, {}, force=True)
     with pytest.raises(WeightsError):
         decode_image(tiny_file, 0.0)
 
@@ -226,7 +226,7 @@ def test_adapters_that_do_not_fit_the_synthesis_are_refused(tiny_file: bytes, wi
         {"adapters.up.9/weight": arrays[up], "adapters.down.9/weight": arrays[down]},
         {"adapters.down.9/weight": arrays[down]},
     ):
-        checkpoint.save(path, "mean-scale", found.config, {**arrays, **change}, {})
+        checkpoint.save(path, "mean-scale", found.config, {**arrays, **change}, {}, force=True)
         with pytest.raises(WeightsError, match="fit"):
             decode_image(tiny_file, 0.0)
         assert decode_image(tiny_file, 1.0).shape == (50, 70, 3)

@@ -48,7 +48,7 @@ def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3, family: str =
     config, arrays = export_base(network, medians, likelihoods, lambdas, default_level, tiles, scales=32)
     arrays["train.entropy_bottleneck.quantiles"] = np.stack([medians - 10, medians, medians + 10], 1)[:, None]
     path = folder / family / "base.safetensors"
-    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"})
+    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"}, force=True)
     return path
 
 
@@ -80,5 +80,5 @@ def write_fusion(folder: Path, seed: int = 0, family: str = "mean-scale") -> Pat
     tensors |= {f"adapters.{name}": tensor for name, tensor in adapters.state_dict().items()}
     config, arrays = fusion_parts(tensors, base.digest, asdict(params), SCHEDULE, 10)
     path = folder / family / "fusion.safetensors"
-    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"})
+    checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"}, force=True)
     return path

@@ -73,7 +73,7 @@ def time_commands(subject: Subject, repeats: int) -> tuple[Command, ...]:
     """``encode`` and ``decode`` of the command line, in turns; the first of each warms the disk's cache."""
     with tempfile.TemporaryDirectory() as name:
         png, dlc, out = (Path(name) / each for each in ("in.png", "a.dlc", "out.png"))
-        write_atomically(png, png_bytes(subject.rgb))
+        write_atomically(png, png_bytes(subject.rgb), force=True)
         encode: list[str | Path] = ["encode", png, "-o", dlc, "-f", "-q", str(subject.level), *_options(subject)]
         decode: list[str | Path] = ["decode", dlc, "-o", out, "-f", *_decode_options(subject)]
         runs: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}

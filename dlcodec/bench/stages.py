@@ -38,7 +38,7 @@ def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
     rgb = load(folder / "in.png", DEFAULT_LIMITS)
     meter.lap("read")
     data = encode_image(rgb, subject.level, subject.device, base=subject.found, lap=meter.lap)
-    write_atomically(folder / "out.dlc", data)
+    write_atomically(folder / "out.dlc", data, force=True)
     meter.lap("write")
 
 
@@ -63,7 +63,7 @@ def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
         lap=meter.lap,
     )
     picture = Picture(next(pictures), Extras())
-    write_atomically(folder / "out.png", choose_target(Path("out.png"), None).encode(picture, complain))
+    write_atomically(folder / "out.png", choose_target(Path("out.png"), None).encode(picture, complain), force=True)
     meter.lap("write")
 
 
@@ -112,8 +112,8 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
     stages = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_atomically(folder / "in.png", png_bytes(subject.rgb))
-        write_atomically(folder / "in.dlc", subject.encode())
+        write_atomically(folder / "in.png", png_bytes(subject.rgb), force=True)
+        write_atomically(folder / "in.dlc", subject.encode(), force=True)
         for direction, run in runs.items():
 
             def measured(meter: Meter, run: Callable[[Subject, Path, Meter], None] = run) -> None:

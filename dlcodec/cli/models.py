@@ -164,6 +164,6 @@ def import_model(
         assert zoo is not None
         assert quality is not None
         read = pretrained.fetch(zoo, quality)
-    imported = import_source(read, family, name, output)
+    imported = import_source(read, family, name, output, force=force)
     ours, theirs = imported.comparison.ours, imported.comparison.theirs
     say(f"{output}: digest {imported.digest[:16]}, {ours} on a photograph, {theirs} in CompressAI")

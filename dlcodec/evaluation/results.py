@@ -210,8 +210,9 @@ def write_run(
     for row in (*document["rows"], *document["means"]):  # type: ignore[misc]
         row.update({key: None for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)})
     text = json.dumps(document, indent=1, allow_nan=False)
-    write_atomically(folder / "results.json", f"{text}\n".encode())
-    write_atomically(folder / "results.csv", csv_text([*rows, *means], settings.metrics, header=True).encode())
+    write_atomically(folder / "results.json", f"{text}\n".encode(), force=True)
+    table = csv_text([*rows, *means], settings.metrics, header=True)
+    write_atomically(folder / "results.csv", table.encode(), force=True)
 
 
 _OWN = ("source", "fusion", "threads", "default_steps", "metric_weights")

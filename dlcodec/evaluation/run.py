@@ -92,7 +92,7 @@ def code(
     else:
         data = encode_image(rgb, first.quality, plan.device, base=plan.base, refine=plan.refine)
         make_folder(path.parent)
-        write_atomically(path, data)
+        write_atomically(path, data, force=True)
     taus = [point.tau for point in points if point.tau is not None]
     pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0, base=plan.base)
     for point, picture in zip(points, pictures, strict=True):

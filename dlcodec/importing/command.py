@@ -37,7 +37,7 @@ def choose_output(folder: Path, family: str, name: str | None, *, force: bool) -
     return path
 
 
-def import_source(source: Source, family: str, name: str | None, output: Path) -> Imported:
+def import_source(source: Source, family: str, name: str | None, output: Path, *, force: bool) -> Imported:
     """Convert a checkpoint of CompressAI, compare both on a photograph and write ``output``.
 
     Raises OutputError, UsageError for an unknown family, and WeightsError when the checkpoint is of another family, or
@@ -57,5 +57,5 @@ def import_source(source: Source, family: str, name: str | None, output: Path) -
         "compressai": version("compressai"),
         "check": asdict(comparison),
     }
-    digest = checkpoint.save(output, family, converted.config, converted.arrays, record)
+    digest = checkpoint.save(output, family, converted.config, converted.arrays, record, force=force)
     return Imported(output, digest, comparison)

@@ -182,7 +182,8 @@ def export(
     arrays.update(
         {f"train.entropy_bottleneck.{n}": t.numpy() for n, t in bottleneck.state_dict().items() if n[0] != "_"}
     )
-    digest = checkpoint.save(output, model.network.family, config, arrays, {**record, "commit": current_commit()})
+    record = {**record, "commit": current_commit()}
+    digest = checkpoint.save(output, model.network.family, config, arrays, record, force=force)
     show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")
 
 

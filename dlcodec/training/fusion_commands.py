@@ -272,5 +272,5 @@ def export_fusion(
         load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
     )
     record = {**recipe, **trained.state, "commit": current_commit()}
-    digest = checkpoint.save(output, found.family, config, arrays, record)
+    digest = checkpoint.save(output, found.family, config, arrays, record, force=force)
     show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")

@@ -79,7 +79,8 @@ def save_run(
         flat, texts[name] = flatten_optimizer(optimizer, name)
         tensors.update(flat)
     make_folder(path.parent)
-    write_atomically(path, save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, texts))
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, texts), force=True)
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> tuple[dict[str, Tensor], str]:

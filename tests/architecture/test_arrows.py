@@ -214,8 +214,21 @@ def test_the_unpacking_of_a_file_needs_the_standard_library_only(module: str) ->
     assert not {name.split(".")[0] for name in imported_modules(module)} & {"numpy", "torch", "PIL", "safetensors"}
 
 
-INFERENCE = [name for name in FILES if _room(name) not in ("training", "importing", "evaluation")]
 _UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "runpy", "cloudpickle"}
+_NETWORK_MODULES = {"socket", "ssl", "urllib", "http", "ftplib", "requests", "httpx", "aiohttp"}
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if _room(name) != "importing"])
+def test_nothing_but_an_import_fetches_or_unpickles(module: str) -> None:
+    """`importing` alone lets CompressAI download, when asked, and reads foreign checkpoints (below)."""
+    assert not {name.split(".")[0] for name in imported_modules(module)} & (_UNSAFE_MODULES | _NETWORK_MODULES)
+    tree = ast.parse(FILES[module].read_text())
+    names = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "torch.load" not in names
+    assert "allow_pickle" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+
+
+INFERENCE = [name for name in FILES if _room(name) not in ("training", "importing", "evaluation")]
 
 
 @pytest.mark.parametrize("module", INFERENCE)

@@ -9,6 +9,7 @@ import pickle
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -20,10 +21,12 @@ from tests.cli.conftest import Run
 from tests.conftest import RGB
 
 try:
-    from dlcodec.importing import zoo
-    from tests.importing.test_mean_scale import make_original
+    import compressai.models  # noqa: F401
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
+
+from dlcodec.importing import command, zoo
+from tests.importing.test_mean_scale import make_original
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,21 @@ def test_what_exists_is_kept_without_force(run: Run, file: Path, tmp_path: Path)
     assert run("models", "import", file, "-o", folder).code == 0
     assert run("models", "import", file, "-o", folder).code == 8
     assert run("models", "import", file, "-o", folder, "--force").code == 0
+
+
+def test_weights_that_another_wrote_meanwhile_are_kept(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, real = tmp_path / "zoo" / "mean-scale" / "base.safetensors", command.compare
+
+    def compare(codec: Any, converted: Any) -> Any:
+        output.parent.mkdir(parents=True)
+        output.write_bytes(b"another's")
+        return real(codec, converted)
+
+    monkeypatch.setattr(command, "compare", compare)
+    assert run("models", "import", file, "-o", tmp_path / "zoo").code == 8
+    assert output.read_bytes() == b"another's"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dlcodec import checkpoint
+from dlcodec.codecs.hyperprior import latent_of
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 from dlcodec.errors import WeightsError
@@ -30,7 +31,7 @@ def loaded(tiny: Path, folder: Path, change: Change) -> object:
     arrays = {name: array.copy() for name, array in checkpoint.load_arrays(found).items()}
     change(config, arrays)
     path = folder / "base.safetensors"
-    checkpoint.save(path, "mean-scale", config, arrays, {})
+    checkpoint.save(path, "mean-scale", config, arrays, {}, force=True)
     return load_codec(checkpoint.read_metadata(path), torch.device("cpu"))
 
 
@@ -107,3 +108,8 @@ def test_a_config_that_claims_more_than_its_arrays_takes_no_memory(tiny: Path, t
     with pytest.raises(WeightsError, match="fit"):
         loaded(tiny, tmp_path, widen)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+def test_symbols_beyond_two_to_the_20_are_clamped_as_the_format_says() -> None:
+    symbols, mu = np.array([2**20 + 5, -(2**29), 3], np.int32), np.array([7, -7, 1], np.int32)
+    assert latent_of(symbols, mu).tolist() == [2**30 + 7, -(2**30) - 7, 3 * 1024 + 1]

@@ -19,6 +19,7 @@ import dlcodec.pillow  # registers itself
 from dlcodec import checkpoint, cli, pipeline
 from dlcodec.codecs.refinement import STEPS, ErrorGradient
 from dlcodec.errors import LimitError, UsageError, WeightsError
+from dlcodec.image import psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
 from dlcodec.pipeline import decode_image, encode_image
@@ -50,6 +51,9 @@ def test_rate_and_error_together_are_smaller(
     monkeypatch.setattr(pipeline, "choose_dtype", lambda precision, device: dtype)
     crop = photo[130:290, 200:401]
     assert cost(crop, level, refine=True) < (1 - saving) * cost(crop, level, refine=False)
+    plain, refined = (encode_image(crop, float(level), refine=refine) for refine in (False, True))
+    assert 0.95 * len(plain) < len(refined) < 1.12 * len(plain)
+    assert psnr(crop, decode_image(refined, 1.0)) > psnr(crop, decode_image(plain, 1.0))
 
 
 def odd_pictures() -> dict[str, RGB]:

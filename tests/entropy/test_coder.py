@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,19 @@ def test_damaged_payloads_are_refused() -> None:
 def test_a_payload_that_is_no_whole_number_of_words_is_refused() -> None:
     with pytest.raises(LatentMismatchError, match="32-bit words"):
         Decoder(Models(small_tables()), b"abc")
+
+
+def test_a_payload_of_escapes_alone_takes_little_memory() -> None:
+    """It once took 116 bytes a symbol."""
+    models, count = Models(table_set([(0, np.array([0, 1, TOTAL], np.int32))])), 50_000
+    index = np.zeros(count, np.int32)
+    encoder = Encoder(models)
+    encoder.encode(np.ones(count, np.int32), index)
+    decoder = Decoder(models, encoder.finish())
+    tracemalloc.start()
+    try:
+        decoder.decode(index)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * count

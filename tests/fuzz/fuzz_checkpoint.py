@@ -102,7 +102,7 @@ def check(data: bytes) -> bool:
         return False  # the change is none
     with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as folder:
         path = Path(folder) / "base.safetensors"
-        save(path, "mean-scale", config, arrays, {})
+        save(path, "mean-scale", config, arrays, {}, force=True)
         try:
             codec: MeanScaleCodec = load_codec(read_metadata(path), torch.device("cpu"))  # type: ignore[assignment]
         except DlcodecError:

@@ -12,9 +12,6 @@ from tests.conftest import RGB
 
 try:
     from compressai.models import Cheng2020Anchor, Cheng2020Attention
-
-    from dlcodec.importing.command import import_source
-    from tests.importing.test_mean_scale import source
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
@@ -22,8 +19,10 @@ from dlcodec import checkpoint
 from dlcodec.container import unpack
 from dlcodec.errors import WeightsError
 from dlcodec.image import psnr
+from dlcodec.importing.command import import_source
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, encode_image
+from tests.importing.test_mean_scale import source
 
 
 def make_original(N: int = 8) -> Cheng2020Attention:
@@ -43,7 +42,7 @@ def make_original(N: int = 8) -> Cheng2020Attention:
 def test_the_picture_and_the_rate_are_those_of_compressai(photo: RGB, tmp_path: Path) -> None:
     original = make_original()
     path = tmp_path / "cheng2020" / "base.safetensors"
-    import_source(source(original.state_dict()), "cheng2020", None, path)
+    import_source(source(original.state_dict()), "cheng2020", None, path, force=True)
     base = checkpoint.read_metadata(path)
     crop = np.ascontiguousarray(photo[100:228, 100:292])
     x = torch.from_numpy(crop).permute(2, 0, 1)[None].float() / 255
@@ -61,6 +60,10 @@ def test_the_picture_and_the_rate_are_those_of_compressai(photo: RGB, tmp_path: 
 
 def test_its_relatives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"it (lacks|has) |has the shape"):
-        import_source(source(Cheng2020Anchor(8).state_dict()), "cheng2020", None, tmp_path / "base.safetensors")
+        import_source(
+            source(Cheng2020Anchor(8).state_dict()), "cheng2020", None, tmp_path / "base.safetensors", force=True
+        )
     with pytest.raises(WeightsError, match=r"it lacks g_a\.0\.weight|g_a\.6\.weight"):
-        import_source(source(make_original().state_dict()), "mean-scale", None, tmp_path / "base.safetensors")
+        import_source(
+            source(make_original().state_dict()), "mean-scale", None, tmp_path / "base.safetensors", force=True
+        )

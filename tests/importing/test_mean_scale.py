@@ -16,9 +16,6 @@ from tests.conftest import RGB
 
 try:
     from compressai.models import JointAutoregressiveHierarchicalPriors, MeanScaleHyperprior
-
-    from dlcodec.importing.command import import_source
-    from dlcodec.importing.mean_scale import convert_mean_scale
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
@@ -27,6 +24,8 @@ from dlcodec.codecs.mean_scale import MeanScaleCodec
 from dlcodec.container import unpack
 from dlcodec.errors import WeightsError
 from dlcodec.image import psnr
+from dlcodec.importing.command import import_source
+from dlcodec.importing.mean_scale import convert_mean_scale
 from dlcodec.importing.source import Source, parse_source
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, encode_image
@@ -64,7 +63,7 @@ def original() -> MeanScaleHyperprior:
 @pytest.fixture(scope="module")
 def base(original: MeanScaleHyperprior, tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
     path = tmp_path_factory.mktemp("imported") / "mean-scale" / "base.safetensors"
-    imported = import_source(source(original.state_dict()), "mean-scale", None, path)
+    imported = import_source(source(original.state_dict()), "mean-scale", None, path, force=True)
     found = checkpoint.read_metadata(imported.path)
     assert found.digest == imported.digest
     return found
@@ -134,7 +133,7 @@ def test_the_names_of_older_versions_are_understood(
             name = name.replace(f"entropy_bottleneck.{new}", f"entropy_bottleneck.{former}")
         old[f"module.{name}"] = tensor
     assert not any(".matrices." in name for name in old)
-    again = import_source(source(old), "mean-scale", None, tmp_path / "base.safetensors")
+    again = import_source(source(old), "mean-scale", None, tmp_path / "base.safetensors", force=True)
     assert again.digest == base.digest
 
 
@@ -179,7 +178,7 @@ def test_what_is_no_mean_scale_network_is_refused_in_one_sentence(
     state = dict(original.state_dict())
     change(state)
     with pytest.raises(WeightsError, match=fragment) as caught:
-        import_source(source(state), "mean-scale", None, tmp_path / "base.safetensors")
+        import_source(source(state), "mean-scale", None, tmp_path / "base.safetensors", force=True)
     assert str(caught.value).startswith("tiny.pth.tar does not import as mean-scale: ")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
@@ -188,7 +187,7 @@ def test_what_is_no_mean_scale_network_is_refused_in_one_sentence(
 def test_another_family_is_refused(tmp_path: Path) -> None:
     state = JointAutoregressiveHierarchicalPriors(8, 12).state_dict()
     with pytest.raises(WeightsError, match="which MeanScaleHyperprior lacks"):
-        import_source(source(state), "mean-scale", None, tmp_path / "base.safetensors")
+        import_source(source(state), "mean-scale", None, tmp_path / "base.safetensors", force=True)
 
 
 def test_weights_of_zero_in_the_hyper_synthesis_import(tmp_path: Path) -> None:
@@ -197,5 +196,7 @@ def test_weights_of_zero_in_the_hyper_synthesis_import(tmp_path: Path) -> None:
     with torch.no_grad():
         network.h_s[2].weight.zero_()
         network.h_s[2].bias.zero_()
-    imported = import_source(source(network.state_dict()), "mean-scale", None, tmp_path / "base.safetensors")
+    imported = import_source(
+        source(network.state_dict()), "mean-scale", None, tmp_path / "base.safetensors", force=True
+    )
     assert imported.comparison.ours.psnr == pytest.approx(imported.comparison.theirs.psnr, abs=0.05)

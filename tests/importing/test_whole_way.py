@@ -14,18 +14,18 @@ from tests.conftest import RGB
 from tests.training.conftest import tar
 
 try:
+    import compressai.models  # noqa: F401
     import lpips
-
-    from dlcodec.training.base_stage import initialise
-    from dlcodec.training.frozen import FrozenBase, _rows
-    from tests.importing.test_mean_scale import make_original
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI or lpips does not import here: {error}", allow_module_level=True)
 
 from dlcodec import checkpoint
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
 from dlcodec.errors import WeightsError
+from dlcodec.training.base_stage import initialise
+from dlcodec.training.frozen import FrozenBase, _rows
 from dlcodec.training.rate_distortion import TrainableCodec
+from tests.importing.test_mean_scale import make_original
 
 __all__ = ["run", "tar"]
 CPU = torch.device("cpu")

@@ -18,9 +18,8 @@ from tests.conftest import RGB
 from tests.tiny import CHANNELS
 
 try:
+    import compressai.models  # noqa: F401
     from pytorch_optimizer import SOAP
-
-    from dlcodec.training.base_stage import BaseRecipe, train_base
 except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
@@ -28,6 +27,7 @@ except (ImportError, RuntimeError) as error:
 from dlcodec import checkpoint
 from dlcodec.console import Volume, volume
 from dlcodec.errors import InputError, UsageError, WeightsError
+from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.loop import Budget, Optimisation, ProgressLine, learning_rate
 from dlcodec.training.runs import TrainingRun, current_commit, flatten_optimizer, load_prefixed, restore_optimizer

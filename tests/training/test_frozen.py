@@ -9,7 +9,7 @@ from tests.conftest import RGB
 from tests.tiny import CHANNELS
 
 try:
-    from dlcodec.training.frozen import FrozenBase
+    import compressai.models  # noqa: F401
 except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
@@ -18,6 +18,7 @@ from dlcodec.checkpoint import find
 from dlcodec.coding import run_steps
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.loading import load_codec
+from dlcodec.training.frozen import FrozenBase
 
 CPU = torch.device("cpu")
 

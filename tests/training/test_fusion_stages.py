@@ -20,9 +20,8 @@ from typer.testing import CliRunner
 from tests.conftest import RGB
 
 try:
+    import compressai.models  # noqa: F401
     import lpips
-
-    from dlcodec.training.frozen import FrozenBase
 except (ImportError, RuntimeError) as error:
     # CompressAI and lpips need torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI or lpips does not import here: {error}", allow_module_level=True)
@@ -37,6 +36,7 @@ from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
+from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.fusion_network import TrainableFusion
 from dlcodec.training.fusion_stages import FusionRecipe, _parts, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation

@@ -121,6 +121,7 @@ def run_without_network(line: list[str], errors: Path) -> None:
 
     def refuse(event: str, _: Any) -> None:
         if event.startswith(("socket.", "urllib.", "http.", "ftplib.", "ssl.")):
+            os.write(2, f"network: {event}\n".encode())  # whoever catches what follows
             raise RuntimeError(f"network: {event}")
 
     sys.addaudithook(refuse)

@@ -121,10 +121,12 @@ TRAPS: dict[str, tuple[Callable[[], bytes], type[Exception] | None]] = {
     "ICC profile of 16 MB": (lambda: saved(Image.new("RGB", (8, 8)), "JPEG", icc_profile=bytes(2**24 - 1)), None),
     "2000 comments": (lambda: jpeg_with(0xFE, bytes(65000), 2000), None),
     "256 segments of EXIF": (lambda: jpeg_with(0xE1, b"Exif\0\0" + bytes(65000), 256), None),
+    "257 segments of EXIF": (lambda: jpeg_with(0xE1, b"Exif\0\0" + bytes(100), 257), LimitError),
     "65000 segments of EXIF": (lambda: jpeg_with(0xE1, b"Exif\0\0" + bytes(100), 65000), LimitError),
     "190 scans": (lambda: jpeg_with_scans(190), None),
+    "200 scans more": (lambda: jpeg_with_scans(200), LimitError),
     "20000 scans": (lambda: jpeg_with_scans(20000), LimitError),
-    "TIFF of 20000 frames": (lambda: tiff_with_frames(20000), None),
+    "TIFF of 60000 frames": (lambda: tiff_with_frames(60000), None),
     "GIF of 200000 frames": (lambda: gif_with_frames(200000), None),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,8 @@ def test_a_kill_at_any_moment_leaves_no_half_file(start: Start, work: Work, tmp_
 
 def write_for_ever(goal: Path) -> None:
     """Write a file over and over, a MiB of one letter and then of another."""
-    for letter in cycle(b"ab"):
-        write_atomically(goal, bytes([letter]) * 2**20)
+    for letter in itertools.cycle(b"ab"):
+        write_atomically(goal, bytes([letter]) * 2**20, force=True)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -111,7 +111,7 @@ def test_a_kill_while_a_file_is_written_leaves_no_half_file(start: Start, tmp_pa
     """Nearly every kill hits the writing here: the slow run sees temporary files, and never half a file."""
     random_, goal, strays = random.Random(3), tmp_path / "out" / "a", 0
     goal.parent.mkdir()
-    write_atomically(goal, b"b" * 2**20)
+    write_atomically(goal, b"b" * 2**20, force=True)
     for _ in range(count):
         before, child = goal.stat().st_ino, start(write_for_ever, goal)
         while goal.stat().st_ino == before:
@@ -127,6 +127,29 @@ def test_a_kill_while_a_file_is_written_leaves_no_half_file(start: Start, tmp_pa
         assert os.listdir(goal.parent) == ["a"]
     print(f"{count} kills, {strays} temporary files left")
     assert strays > 0 or count < 100
+
+
+def write_new_files_for_ever(folder: Path) -> None:
+    """Write one new file after the other, a MiB each."""
+    for number in itertools.count():
+        write_atomically(folder / str(number), b"x" * 2**20, force=False)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_kill_while_a_new_file_is_written_leaves_no_half_file(start: Start, tmp_path: Path, count: int) -> None:
+    random_ = random.Random(4)
+    for round_ in range(count):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        child = start(write_new_files_for_ever, folder)
+        while not (folder / "0").exists():
+            time.sleep(0.001)
+        time.sleep(random_.uniform(0, 0.05))
+        child.kill()
+        child.join()
+        sizes = {path.stat().st_size for path in folder.iterdir() if not path.name.endswith(".tmp")}
+        assert sizes == {2**20}
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("count", COUNTS)
