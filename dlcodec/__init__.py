@@ -197,6 +197,7 @@ def decode_taus(
     Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
     with taus, steps, seed, crop, limits or the file is raised here, before the first picture is asked for.
     """
+    from dlcodec import memory
     from dlcodec.arguments import Crop, check_sampling, check_tau
     from dlcodec.container import unpack
     from dlcodec.files import take_bytes
@@ -212,14 +213,15 @@ def decode_taus(
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     data = take_bytes(source, limits.file_bytes)
     file = unpack(data, limits)
+    known = [file.header.default_tau if tau is None else tau for tau in wanted]
+    held = memory.DECODE_FUSED if any(tau != 1 for tau in known) else memory.DECODE
+    memory.work_memory(limits, file.header.width * file.header.height, held)
     extras = unpack_extras(file)
     part = None if crop is None else Crop.of(crop)
     if part is not None:
         part.check(file.header.width, file.header.height)
         extras = extras.cut(part.left, part.top, part.width, part.height)
     base = base_to_decode(_name_of(model), file.header.family, file.header.model_digest)
-
-    known = [file.header.default_tau if tau is None else tau for tau in wanted]
 
     def pictures() -> Iterator[Image.Image]:
         from dlcodec.picture import Picture, to_pillow
@@ -228,8 +230,7 @@ def decode_taus(
         decoded = decode_images(
             data, known, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
         )
-        for rgb in decoded:
-            yield to_pillow(Picture(rgb, extras))
+        yield from (to_pillow(Picture(rgb, extras)) for rgb in decoded)
 
     return pictures()
 

@@ -11,6 +11,8 @@ from typing import Literal
 from dlcodec.errors import UsageError
 
 MOST_STEPS = 50
+LEVEL_STEPS = 256
+"""A rate level is coded in steps of 1/256."""
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -56,7 +58,10 @@ def check_tau(tau: float) -> None:
 
 
 def check_sampling(steps: int | None, seed: int) -> None:
-    """Raise UsageError unless ``steps`` is None or in [1, 50] and ``seed`` fits 64 bits."""
+    """Raise UsageError unless ``steps`` is None or in [1, 50] and ``seed`` fits 64 bits, both whole numbers."""
+    for number in (steps, seed):
+        if number is not None and not hasattr(number, "__index__"):
+            raise UsageError(f"{number!r} is not a whole number, as steps and seed are")
     if steps is not None and not 1 <= steps <= MOST_STEPS:
         raise UsageError(f"steps {steps} is outside 1 to {MOST_STEPS}")
     if not 0 <= seed < 2**64:

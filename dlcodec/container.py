@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 from dlcodec import families
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, UnsupportedFileError
 from dlcodec.limits import Limits
 
@@ -32,15 +33,14 @@ SECTION_NAMES = {
 """What each known type of section is called; a file has at most one of each."""
 _ANCILLARY = 0x80
 _CRITICAL_FLAGS = 0xF0
-LEVEL_STEPS = 256
 TAU_STEPS = 254
 _NO_TAU_HINT = 0xFF
 _MOST_SECTIONS = 64
 _FIXED = struct.Struct("<BBBBBHB8sI")
 _CRC = struct.Struct("<I")
 
-FAMILIES: dict[int, str] = {family.number: family.name for family in families.FAMILIES}
-"""Family ids in the bitstream."""
+_NAMES: dict[int, str] = {family.number: family.name for family in families.FAMILIES}
+"""Of the families, by their ids in the bitstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _unpack_varint(data: bytes, at: int) -> tuple[int, int]:
 
 def pack(header: Header, sections: tuple[Section, ...]) -> bytes:
     """The bytes of a file."""
-    family = next(number for number, name in FAMILIES.items() if name == header.family)
+    family = next(number for number, name in _NAMES.items() if name == header.family)
     hint = _NO_TAU_HINT if header.tau_hint is None else header.tau_hint
     fixed = _FIXED.pack(
         VERSION, VERSION, family, CODER_RANGE_32_64, 0, header.level, hint, header.model_digest, header.latent_digest
@@ -172,7 +172,7 @@ def unpack(data: bytes, limits: Limits) -> Container:
         raise CorruptFileError("the file is truncated, damaged or has bytes after its end: the checksum does not match")
     if version == 0 or reader == 0 or reader > version:
         raise CorruptFileError(f"format version {version} with minimum reader {reader} does not exist")
-    if family not in FAMILIES:
+    if family not in _NAMES:
         raise UnsupportedFileError(f"the file uses codec family {family}, which this dlcodec does not know")
     if coder != CODER_RANGE_32_64:
         raise UnsupportedFileError(f"the file uses entropy coder {coder}, which this dlcodec does not know")
@@ -184,5 +184,5 @@ def unpack(data: bytes, limits: Limits) -> Container:
         raise CorruptFileError(f"the image is {width} x {height} pixels")
     limits.check_size(width, height)
     tau_hint = None if hint == _NO_TAU_HINT else hint
-    header = Header(FAMILIES[family], width, height, level, tau_hint, model, latents)
+    header = Header(_NAMES[family], width, height, level, tau_hint, model, latents)
     return Container(header, _unpack_sections(body, at), version)

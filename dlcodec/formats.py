@@ -58,7 +58,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Writing:
     """A format and the quality to write it with; None is lossless."""
 
     suffix: str
@@ -139,7 +139,7 @@ class Target:
         return options | info
 
 
-def choose_target(path: Path, quality: int | None) -> Target:
+def choose_writing(path: Path, quality: int | None) -> Writing:
     """The target that the suffix of an output names; ``quality`` is 1 to 100, or None for the format's own.
 
     Raises UsageError for an unknown suffix, and for a quality out of its range or where nothing is lossy.
@@ -157,4 +157,4 @@ def choose_target(path: Path, quality: int | None) -> Target:
 
         if not features.check("avif"):
             raise UsageError("this Pillow writes no AVIF; take .png or .webp")
-    return Target(suffix, form, form.quality if quality is None else quality)
+    return Writing(suffix, form, form.quality if quality is None else quality)

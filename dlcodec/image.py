@@ -24,8 +24,9 @@ from dlcodec.picture import RGB as RGB
 from dlcodec.picture import Extras, Picture, Plane
 from dlcodec.sections import MOST_METADATA, PNG_END
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
+_READ = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")
 Warn = Callable[[str], None]
+_ROWS = 32
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies the samples of such a PNG, though not its transparent one."""
 _TURNS = {
@@ -60,19 +61,28 @@ def load_picture(path: Path, limits: Limits, *, strip: bool = False, warn: Warn 
     return read_picture(read_bounded(path, limits.file_bytes), str(path), limits, strip=strip, warn=warn)
 
 
-def read_picture(data: bytes, name: str, limits: Limits, *, strip: bool = False, warn: Warn = _ignore) -> Picture:
+def read_picture(
+    data: bytes,
+    name: str,
+    limits: Limits,
+    *,
+    strip: bool = False,
+    warn: Warn = _ignore,
+    per_pixel: int = memory.ENCODE,
+) -> Picture:
     """The picture in the bytes of an image file; ``name`` is what messages call it.
 
     ``strip`` leaves EXIF, ICC and XMP out and gives sRGB. ``warn`` takes a sentence for each thing that is left out
-    unasked. Raises InputError when the bytes are unreadable, LimitError when the picture is too large.
+    unasked. ``per_pixel`` are the bytes that it must find room for in the limits. Raises InputError when the bytes are
+    unreadable, LimitError when the picture is too large.
     """
     if not data:
         raise InputError(f"{name} is empty")
     check_segments(data, name)
     notes: list[str] = []
-    with _our_errors(name, limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _our_errors(name, limits), Image.open(io.BytesIO(data), formats=_READ) as image:
         limits.check_size(*image.size)
-        memory.work_memory(limits, image.width * image.height, memory.ENCODE)
+        memory.work_memory(limits, image.width * image.height, per_pixel)
         # To count the frames, Pillow would read through all of them, in TIFF in time that grows with their square.
         if getattr(image, "is_animated", False) and image.format != "MPO":
             notes.append(f"{name} has several frames; only the first is kept")
@@ -121,7 +131,7 @@ def read_size(path: Path, limits: Limits) -> tuple[int, int]:
     try:
         data = read_bounded(path, limits.file_bytes)
         check_segments(data, str(path))
-        with quiet(), allowing(limits.pixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with quiet(), allowing(limits.pixels), Image.open(io.BytesIO(data), formats=_READ) as image:
             width, height = image.size
             # Of a TIFF file, Pillow tells the upright size at once.
             turned = image.format != "TIFF" and metadata.read_orientation(image) in (5, 6, 7, 8)
@@ -139,7 +149,7 @@ def read_whole_size(path: Path, limits: Limits) -> tuple[int, int]:
     """
     data = read_bounded(path, limits.file_bytes)
     check_segments(data, str(path))
-    with _our_errors(str(path), limits), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _our_errors(str(path), limits), Image.open(io.BytesIO(data), formats=_READ) as image:
         limits.check_size(*image.size)
         size = image.size
         if image.format != "PNG":
@@ -160,7 +170,8 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
     layout = tiles[0][3] if tiles else None  # of samples in the file, which Pillow forgets once it has read them
     image.load()
     exif, xmp = metadata.read_exif(image), metadata.read_xmp(image)
-    image = image.copy()
+    if "transparency" in image.info:
+        image = image.copy()  # of which _split_alpha takes it away
     upright = None if exif is None else metadata.upright_exif(exif)
     if exif is not None and upright is None:
         warn("its EXIF is damaged and left out")
@@ -171,7 +182,7 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
     image = _to_8_bit(image)
     image, icc = apply_profile(image, icc, keep=not strip)
     grey = image.mode == "L"
-    rgb = np.array(image.convert("RGB"))
+    rgb = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     if alpha is not None and alpha.min() == 255:
         alpha = None
     if alpha is not None:
@@ -226,6 +237,8 @@ def from_array(array: npt.NDArray[np.uint8]) -> Picture:
         raise InputError(
             f"an array must be (H, W), (H, W, 3) or (H, W, 4) uint8; this one is {array.shape} {array.dtype}"
         )
+    if channels == 3:
+        return Picture(np.ascontiguousarray(array), Extras())
     return to_picture(Image.fromarray(np.ascontiguousarray(array)))
 
 
@@ -244,5 +257,9 @@ def png_bytes(rgb: RGB) -> bytes:
 
 def psnr(original: RGB, decoded: RGB) -> float:
     """``10 log10(255^2 / MSE)`` in dB over all samples of two uint8 pictures of one shape; infinite where equal."""
-    mse = float(np.square(decoded.astype(np.float32) - original).mean(dtype=np.float64))
+    total = 0
+    for top in range(0, len(original), _ROWS):  # less at once stays in the cache, and takes no memory to speak of
+        rows = slice(top, top + _ROWS)
+        total += int(np.square(decoded[rows].astype(np.int32) - original[rows]).sum(dtype=np.int64))
+    mse = total / original.size
     return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)

@@ -21,10 +21,11 @@ def choose_device(name: Device) -> torch.device:
     """The device of a name; ``auto`` is CUDA where present, else the CPU. Raises UsageError."""
     if name not in get_args(Device):
         raise UsageError(f"device {name!r} is none of {', '.join(get_args(Device))}")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+    if name != "cpu" and torch.cuda.is_available():  # asking starts the driver
+        return torch.device("cuda")
+    if name == "cuda":
         raise UsageError("no CUDA device is available; use --device cpu or auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return torch.device("cpu")
 
 
 @lru_cache(maxsize=4)
@@ -53,6 +54,8 @@ def _load_fusion(path: str, digest: str, device: torch.device, dtype: torch.dtyp
     tensors = {name: torch.from_numpy(array) for name, array in checkpoints.load_arrays(found).items()}
     try:
         return Fusion(found.config, tensors, device, dtype)
+    except torch.OutOfMemoryError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit a fusion network: {error}") from error
 

@@ -74,8 +74,9 @@ def photograph_tags(source: Image.Exif) -> Image.Exif:
 
 def read_exif(image: Image.Image) -> bytes | None:
     """The EXIF bytes of a loaded Pillow image, with or without the prefix of JPEG."""
-    exif = image.info.get("exif")
-    if exif is None and (text := image.info.get("Raw profile type exif")):  # as ImageMagick wrote it into PNG
+    plain, raw = map(image.info.get, EXIF_KEYS)
+    exif = plain
+    if exif is None and (text := raw):  # as ImageMagick wrote it into PNG
         try:
             exif = bytes.fromhex("".join(text.split("\n")[3:]))
         except ValueError:

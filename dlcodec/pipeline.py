@@ -11,12 +11,11 @@ from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import container, memory
-from dlcodec.arguments import Crop, Device, Precision, check_level, check_sampling, check_tau
+from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingSteps
 from dlcodec.coding import Lap, code_known, decode_latent, run_steps, unwatched, watched
 from dlcodec.entropy.coder import Encoder
-from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.errors import CorruptFileError, WeightsError
 from dlcodec.fusion.fuse import choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
@@ -56,7 +55,8 @@ class AnalysedImage:
     def coding_steps(self, level: int) -> CodingSteps:
         """The steps that encode the image at ``level``, in steps of 1/256."""
         height, width = (side + -side % self.codec.stride for side in (self.height, self.width))
-        latents = self.codec.latents(self.transformed, level, self.tile)
+        with repeatable(self.codec.device):
+            latents = self.codec.latents(self.transformed, level, self.tile)
         if self.refine:
             latents = self.refine(latents, level)
         return self.codec.coding_steps(height, width, level, latents)
@@ -98,13 +98,16 @@ def analyse_image(
 ) -> AnalysedImage:
     """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; the rest as in ``encode_image``."""
     codec = load_codec(found, device)
+    if refine:
+        codec.check_refinable()
     height, width = rgb.shape[:2]
     padded = pad(rgb, codec.stride)
     per_pixel = memory.widened(memory.ENCODE_REFINED if refine else memory.ENCODE, codec.latent_channels)
     work = memory.work_memory(limits, width * height, per_pixel)
     tile = transform_tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work)
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
-    transformed = codec.transform(x, tile)
+    with repeatable(device):
+        transformed = codec.transform(x, tile)
     hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
     refining = _refinement(codec, x[:, :, :height, :width], work, after_step) if refine else None
     return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work, refining)
@@ -158,7 +161,7 @@ def decode_images(
     steps: int | None = None,
     seed: int = 0,
     precision: Precision = "auto",
-    after_step: AfterStep | None = None,
+    after_step: AfterStep = lambda: None,
     crop: Crop | None = None,
     base: Checkpoint | None = None,
     lap: Lap = unwatched,
@@ -188,7 +191,7 @@ def decode_images(
             f"the file needs {header.family} weights {header.model_digest.hex()}, not those of {found.path}"
         )
     if header.level > (found.levels - 1) * LEVEL_STEPS:
-        raise CorruptFileError(f"level {header.level / LEVEL_STEPS} is above the model's last")
+        raise CorruptFileError(f"level {header.rate_level} is above the model's last")
     where = choose_device(device)
     fusion = load_fusion(found, where, precision) if fused else None
     codec = load_codec(found, where)
@@ -204,7 +207,8 @@ def decode_images(
     if fusion is None:
         picture = base_picture(codec, y_hat, crop, work, halved=halved(1))
         lap("synthesis")
-        yield from (picture.copy() for _ in taus)
+        del y_hat  # whoever asks for pictures may hold them while others write
+        yield from (picture.copy() if left else picture for left in reversed(range(len(taus))))
         return
     halo = codec.synthesis_halo
     near = View.of(crop, y_hat, codec.latent_stride, halo, 1)
@@ -212,7 +216,7 @@ def decode_images(
     noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))
     lap("noise")
     y_hat = far.of_whole(y_hat)
-    level = header.level / LEVEL_STEPS / max(1, found.levels - 1)
+    level = header.rate_level / max(1, found.levels - 1)
     rows, columns = y_hat.shape[2:]
     tile = memory.choose_tile(rows, columns, fusion.bytes_per_latent, work=work, halo=fusion.halo, grid=fusion.window)
     latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step, tile)
@@ -222,7 +226,9 @@ def decode_images(
             lap("fusion")
             picture = paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved(tau))
             lap("synthesis")
+        del y
         yield picture
+        del picture
 
 
 def decode_image(

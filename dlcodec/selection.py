@@ -7,8 +7,10 @@ from pathlib import Path
 
 from dlcodec import checkpoint
 from dlcodec.checkpoint import Checkpoint
-from dlcodec.container import FAMILIES
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.families import FAMILIES
+
+_NAMES = tuple(family.name for family in FAMILIES)
 
 
 def _bases(model: str) -> tuple[list[Checkpoint], WeightsError | None]:
@@ -24,8 +26,7 @@ def _bases(model: str) -> tuple[list[Checkpoint], WeightsError | None]:
     elif os.path.isfile(path):
         files = [path]
     else:
-        families = ", ".join(FAMILIES.values())
-        raise UsageError(f"model {model!r} is neither a family ({families}) nor a folder or file of weights")
+        raise UsageError(f"model {model!r} is neither a family ({', '.join(_NAMES)}) nor a folder or file of weights")
     found: list[Checkpoint] = []
     fault: WeightsError | None = None
     for file in files:
@@ -44,7 +45,7 @@ def base_to_encode(model: str | None) -> Checkpoint:
     A name of a family is never taken for a folder. Raises UsageError for a name that means nothing, or several
     checkpoints, and WeightsError where there is none or a damaged one.
     """
-    if model is None or model in FAMILIES.values():
+    if model is None or model in _NAMES:
         return checkpoint.find(model or checkpoint.DEFAULT_FAMILY)
     found, fault = _bases(model)
     if fault:
@@ -60,7 +61,7 @@ def base_to_decode(model: str | None, family: str, short_digest: bytes) -> Check
 
     Raises UsageError for a name that means nothing and WeightsError where the one that is needed is not there.
     """
-    if model is None or model in FAMILIES.values():
+    if model is None or model in _NAMES:
         if model not in (None, family):
             raise WeightsError(f"the file needs {family} weights, not {model}")
         return checkpoint.find(family, short_digest)

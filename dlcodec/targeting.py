@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec.arguments import Crop, Device, check_tau
+from dlcodec.arguments import LEVEL_STEPS, Crop, Device, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
 from dlcodec.container import SECTION_GREY, Section
 from dlcodec.entropy.coder import Encoder
-from dlcodec.entropy.exact import LEVEL_STEPS
 from dlcodec.entropy.length import CodeLength
 from dlcodec.errors import UsageError
 from dlcodec.image import RGB, psnr
@@ -43,15 +42,6 @@ _PSNR_SLOPE = 1.4
 """By how much the logarithm of the size and the PSNR in dB rise a level: first guesses; better ones save a probe."""
 _EXACT_PSNR = 100.0
 """In dB, for a picture that comes back without any error, whose PSNR has no bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The bytes of a .dlc file, its level from 0 to the model's last, and why it misses its target, if it does."""
-
-    data: bytes
-    level: float
-    warning: str | None
 
 
 @dataclass(slots=True)
@@ -158,8 +148,7 @@ def encode_picture(
     given |= {"after_step": after_step, "base": base}
     if target is None:
         return encode_image(picture.rgb, level, device, limits, **given), None
-    encoded = encode_to_target(picture.rgb, target, device, limits, strict=strict, **given)
-    return encoded.data, encoded.warning
+    return encode_to_target(picture.rgb, target, device, limits, strict=strict, **given)
 
 
 def encode_to_target(
@@ -174,14 +163,14 @@ def encode_to_target(
     refine: bool = False,
     after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
-) -> Encoded:
+) -> tuple[bytes, str | None]:
     """Compress (H, W, 3) uint8 sRGB to a size or rate, never above it, or to a PSNR at tau 1, never below it.
 
-    A size lies within 1 % below its target, or one 32-bit word, wherever neighbouring levels, 1/256 apart, are that
-    close; likewise a mean squared error within 1 % below what a PSNR stands for, which is 0.044 dB above it. Where the
-    target lies outside the model's range for this picture, the nearest end of the range is taken and ``warning`` says
-    so; with ``strict`` that raises UsageError, since the target is an argument out of its range. (LimitError says that
-    a picture is more than dlcodec works on.)
+    Gives the bytes of a .dlc file, and why they miss their target, if they do. A size lies within 1 % below its target,
+    or one 32-bit word, wherever neighbouring levels, 1/256 apart, are that close; likewise a mean squared error within
+    1 % below what a PSNR stands for, which is 0.044 dB above it. Where the target lies outside the model's range for
+    this picture, the nearest end of the range is taken; with ``strict`` that raises UsageError, since the target is an
+    argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
     The same picture and target give the same bytes. ``refine`` and ``after_step`` are as in ``encode_image``, at each
     level that is tried. ``base`` are the weights, if not those that are installed; of one level alone they meet no
     target. Raises LimitError, UsageError, WeightsError.
@@ -202,7 +191,7 @@ def encode_to_target(
         )
         level = last if above is None else above
     else:
-        goal = max(_WORD, target.value * (1 if target.unit == "bytes" else width * height / 8))
+        goal = max(_WORD, target.most_bytes(width * height))
         search = _Search(image, rgb, goal)
         low = min(SHARE * goal, goal - _WORD + 1)
         below, above = search_level(search.log_size, math.log(low), math.log(goal), last, _SIZE_SLOPE / LEVEL_STEPS)
@@ -210,14 +199,16 @@ def encode_to_target(
     missed = None if below is not None and above is not None else _missed(target, image, search, level)
     if missed and strict:
         raise UsageError(missed)
-    return Encoded(search.file(level), level / LEVEL_STEPS, missed)
+    return search.file(level), missed
 
 
 def _missed(target: Target, image: AnalysedImage, search: _Search, level: int) -> str:
     """The sentence about a target beyond the end of the range that ``level`` is."""
-    size = len(search.file(level))
-    rate = 8 * size / (image.width * image.height)
-    gives = {"bytes": f"{size} bytes", "bpp": f"{rate:.3f} bpp", "dB": f"{search.psnr(level):.2f} dB"}[target.unit]
+    if target.unit == "dB":
+        gives = f"{search.psnr(level):.2f} dB"
+    else:
+        size = len(search.file(level))
+        gives = f"{size} bytes" if target.unit == "bytes" else f"{8 * size / (image.width * image.height):.3f} bpp"
     end = "smallest" if level == 0 else "best"
     return (
         f"the target {target} is out of reach for this picture: level {level / LEVEL_STEPS:g}, the {end}, gives {gives}"

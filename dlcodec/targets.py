@@ -29,10 +29,13 @@ class Target:
     def __str__(self) -> str:
         return f"{self.value:.15g} {self.unit}"
 
-    def most_bytes(self, pixels: int) -> float:
-        """The most bytes of the file of a picture of ``pixels``; raises UsageError for a PSNR, which sets none."""
+    def check_resumable(self) -> None:
+        """Raise UsageError for a PSNR, which sets no bound of bytes."""
         if self.unit == "dB":
             raise UsageError("--resume cannot tell from a file whether it reaches a PSNR; name a level, size or rate")
+
+    def most_bytes(self, pixels: int) -> float:
+        """The most bytes of the file of a picture of ``pixels``, for a size or a rate."""
         return self.value * (1 if self.unit == "bytes" else pixels / 8)
 
 

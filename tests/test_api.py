@@ -199,3 +199,15 @@ def test_a_base_with_a_damaged_fusion_is_not_opened(
     fusion.write_bytes(fusion.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=f"{fusion.name} is truncated"):
         dlcodec.open_model(tmp_path / "copy")
+
+
+def test_steps_and_seeds_that_are_no_whole_numbers_are_refused(tiny_file: bytes) -> None:
+    """A seed of 0.9 once gave the picture of seed 0."""
+    for given in ({"seed": 0.9}, {"steps": 2.5}, {"seed": "1"}):
+        with pytest.raises(UsageError, match="not a whole number"):
+            dlcodec.decode(tiny_file, tau=0, **given)  # type: ignore[arg-type]
+
+
+def test_too_little_memory_is_refused_before_a_picture_is_asked_for(tiny_file: bytes) -> None:
+    with pytest.raises(LimitError, match="GiB of memory"):
+        dlcodec.decode_taus(tiny_file, [0], max_memory=0.5)

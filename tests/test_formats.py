@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, TiffImagePlugin, TiffTags, features
 
 from dlcodec.errors import OutputError, UsageError
-from dlcodec.formats import FORMATS, choose_target
+from dlcodec.formats import FORMATS, choose_writing
 from dlcodec.image import load_picture, read_size
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.metadata import upright_exif, upright_xmp
@@ -36,7 +36,7 @@ def crop(photo: RGB) -> RGB:
 
 
 def write(suffix: str, picture: Picture, quality: int | None = None) -> Image.Image:
-    image = Image.open(io.BytesIO(choose_target(Path(f"a{suffix}"), quality).encode(picture, refuse)))
+    image = Image.open(io.BytesIO(choose_writing(Path(f"a{suffix}"), quality).encode(picture, refuse)))
     image.load()
     return image
 
@@ -60,7 +60,7 @@ def test_lossy_formats_are_close_unless_told_otherwise(crop: RGB, suffix: str, p
 @pytest.mark.parametrize("suffix", [".jpg", ".webp", ".avif"])
 def test_quality_decides_the_bytes(crop: RGB, suffix: str) -> None:
     picture = Picture(crop, Extras())
-    sizes = [len(choose_target(Path(f"a{suffix}"), quality).encode(picture, refuse)) for quality in (1, 50, 90, 100)]
+    sizes = [len(choose_writing(Path(f"a{suffix}"), quality).encode(picture, refuse)) for quality in (1, 50, 90, 100)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] / 2
 
@@ -68,25 +68,25 @@ def test_quality_decides_the_bytes(crop: RGB, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm", ".pgm", ".PNG"])
 def test_quality_where_nothing_is_lossy_is_refused(suffix: str) -> None:
     with pytest.raises(UsageError, match="lossless"):
-        choose_target(Path(f"a{suffix}"), 90)
+        choose_writing(Path(f"a{suffix}"), 90)
 
 
 @pytest.mark.parametrize("quality", [0, 101, -1])
 def test_quality_outside_its_range_is_refused(quality: int) -> None:
     with pytest.raises(UsageError, match="outside 1 to 100"):
-        choose_target(Path("a.jpg"), quality)
+        choose_writing(Path("a.jpg"), quality)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", ".png", "a.png.txt"])
 def test_an_unknown_suffix_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="must end in"):
-        choose_target(Path(name), None)
+        choose_writing(Path(name), None)
 
 
 def test_avif_where_pillow_has_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "check", lambda _: False)
     with pytest.raises(UsageError, match="no AVIF"):
-        choose_target(Path("a.avif"), None)
+        choose_writing(Path("a.avif"), None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_alpha_is_written_unchanged(crop: RGB, suffix: str, grey: bool) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".ppm"])
 def test_alpha_that_cannot_be_held_is_refused(suffix: str) -> None:
-    target = choose_target(Path(f"a{suffix}"), None)
+    target = choose_writing(Path(f"a{suffix}"), None)
     with pytest.raises(UsageError, match="transparency"):
         target.check(70, 50, grey=False, alpha=True)
     target.check(70, 50, grey=False, alpha=False)
@@ -121,12 +121,12 @@ def test_alpha_that_cannot_be_held_is_refused(suffix: str) -> None:
 
 def test_colours_and_sides_that_cannot_be_held_are_refused() -> None:
     with pytest.raises(UsageError, match="colours"):
-        choose_target(Path("a.pgm"), None).check(8, 8, grey=False, alpha=False)
+        choose_writing(Path("a.pgm"), None).check(8, 8, grey=False, alpha=False)
     with pytest.raises(UsageError, match="16383"):
-        choose_target(Path("a.webp"), None).check(8, 16384, grey=False, alpha=False)
+        choose_writing(Path("a.webp"), None).check(8, 16384, grey=False, alpha=False)
     with pytest.raises(UsageError, match="65500"):
-        choose_target(Path("a.jpg"), None).check(65501, 8, grey=False, alpha=False)
-    choose_target(Path("a.png"), None).check(65535, 8, grey=False, alpha=True)
+        choose_writing(Path("a.jpg"), None).check(65501, 8, grey=False, alpha=False)
+    choose_writing(Path("a.png"), None).check(65535, 8, grey=False, alpha=True)
 
 
 @pytest.mark.parametrize(("suffix", "sides"), [(".webp", (16383, 1)), (".jpg", (65500, 1)), (".tiff", (1, 65535))])
@@ -175,7 +175,7 @@ def test_a_tag_of_a_wrong_type_loses_no_picture(crop: RGB, suffix: str, tmp_path
 def test_exif_that_a_format_refuses_is_left_out_with_a_word(crop: RGB, suffix: str) -> None:
     notes: list[str] = []
     picture = Picture(crop, Extras(exif=upright_exif(mistyped_exif()), xmp=XMP))
-    image = Image.open(io.BytesIO(choose_target(Path(f"a{suffix}"), None).encode(picture, notes.append)))
+    image = Image.open(io.BytesIO(choose_writing(Path(f"a{suffix}"), None).encode(picture, notes.append)))
     assert image.size == (70, 50)
     image.load()
     assert image.info["xmp"] == XMP
@@ -186,7 +186,7 @@ def test_exif_that_a_format_refuses_is_left_out_with_a_word(crop: RGB, suffix: s
 
 def test_ppm_holds_no_metadata_and_says_so_and_is_srgb(crop: RGB) -> None:
     notes: list[str] = []
-    target = choose_target(Path("a.ppm"), None)
+    target = choose_writing(Path("a.ppm"), None)
     data = target.encode(Picture(crop, Extras(icc=exchanged(), exif=EXIF, xmp=XMP)), notes.append)
     assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - crop[..., [1, 0, 2]]).max() <= 2
     assert len(notes) == 2
@@ -203,7 +203,7 @@ def test_pgm_of_linear_grey_is_srgb() -> None:
 def test_metadata_too_long_for_a_jpeg_is_left_out_with_a_warning(crop: RGB) -> None:
     notes: list[str] = []
     extras = Extras(icc=exchanged() + bytes(70_000), exif=b"II*\0" + bytes(70_000), xmp=b" " * 70_000)
-    data = choose_target(Path("a.jpg"), None).encode(Picture(crop, extras), notes.append)
+    data = choose_writing(Path("a.jpg"), None).encode(Picture(crop, extras), notes.append)
     with Image.open(io.BytesIO(data)) as image:
         assert image.info["icc_profile"] == extras.icc
         assert not {"exif", "xmp"} & image.info.keys()
@@ -215,7 +215,7 @@ def test_metadata_too_long_for_a_jpeg_is_left_out_with_a_warning(crop: RGB) -> N
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".avif", ".ppm"])
 @pytest.mark.parametrize("bad", [b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + b"\x87\x69" * 40])
 def test_metadata_that_nobody_wrote_gives_a_file_or_our_error(crop: RGB, suffix: str, bad: bytes) -> None:
-    target = choose_target(Path(f"a{suffix}"), None)
+    target = choose_writing(Path(f"a{suffix}"), None)
     try:
         data = target.encode(Picture(crop, Extras(icc=bad, exif=bad, xmp=bad)), lambda _: None)
     except OutputError:

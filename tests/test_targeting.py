@@ -16,7 +16,7 @@ from dlcodec.errors import UsageError
 from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, encode_image
-from dlcodec.targeting import PSNR_ABOVE, Encoded, encode_to_target
+from dlcodec.targeting import PSNR_ABOVE, encode_to_target
 from dlcodec.targets import Target
 from tests.conftest import RGB
 
@@ -27,7 +27,7 @@ def size_at(rgb: RGB, level: float) -> int:
     return len(encode_image(rgb, level))
 
 
-def to_bytes(rgb: RGB, size: float) -> Encoded:
+def to_bytes(rgb: RGB, size: float) -> tuple[bytes, str | None]:
     return encode_to_target(rgb, Target("bytes", size))
 
 
@@ -35,27 +35,27 @@ def to_bytes(rgb: RGB, size: float) -> Encoded:
 def test_a_size_is_met_within_1_percent_and_never_exceeded(tiny: Path, photo: RGB, share: float) -> None:
     crop = photo[:192, :256]
     goal = round(size_at(crop, 0) ** (1 - share) * size_at(crop, 2) ** share)
-    encoded = to_bytes(crop, goal)
-    assert 0.99 * goal <= len(encoded.data) <= goal
-    assert encoded.warning is None
-    assert encoded.data == encode_image(crop, encoded.level)
+    data, warning = to_bytes(crop, goal)
+    assert 0.99 * goal <= len(data) <= goal
+    assert warning is None
+    assert data == encode_image(crop, dlcodec.read_info(data).level)
 
 
 def test_a_rate_is_the_size_over_the_pixels_of_the_picture_unpadded(tiny: Path, photo: RGB) -> None:
     crop = photo[:130, :190]
     goal = size_at(crop, 1) * 8 / (130 * 190)
-    encoded = encode_to_target(crop, Target("bpp", goal))
-    assert 0.99 * goal <= len(encoded.data) * 8 / (130 * 190) <= goal
-    assert encoded.data == to_bytes(crop, goal * 130 * 190 / 8).data
+    data, _ = encode_to_target(crop, Target("bpp", goal))
+    assert 0.99 * goal <= len(data) * 8 / (130 * 190) <= goal
+    assert data == to_bytes(crop, goal * 130 * 190 / 8)[0]
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_exact_size_of_a_level_is_met(tiny: Path, photo: RGB, level: float) -> None:
     crop = photo[:128, :128]
     goal = size_at(crop, level)
-    encoded = to_bytes(crop, goal)
-    assert encoded.warning is None
-    assert 0.99 * goal <= len(encoded.data) <= goal
+    data, warning = to_bytes(crop, goal)
+    assert warning is None
+    assert 0.99 * goal <= len(data) <= goal
 
 
 @pytest.mark.parametrize("side", [1, 3, 20])
@@ -64,18 +64,18 @@ def test_a_small_picture_gets_the_largest_file_that_fits(tiny: Path, photo: RGB,
     crop = photo[:side, :side]
     smallest, largest = (size_at(crop, level) for level in (0, 2))
     for goal in range(smallest, largest + 4):
-        encoded = to_bytes(crop, goal)
-        assert goal - 8 < len(encoded.data) <= goal
-        assert encoded.warning is None
-    assert to_bytes(crop, smallest - 1).warning
-    assert to_bytes(crop, largest + 8).warning
+        data, warning = to_bytes(crop, goal)
+        assert goal - 8 < len(data) <= goal
+        assert warning is None
+    assert to_bytes(crop, smallest - 1)[1]
+    assert to_bytes(crop, largest + 8)[1]
 
 
 @pytest.mark.parametrize("unit", ["bytes", "bpp", "dB"])
 def test_one_pixel_takes_any_target(tiny: Path, photo: RGB, unit: str) -> None:
     for value in (1e-9, 1, 30, 400, 1e300):
-        encoded = encode_to_target(photo[:1, :1], Target(unit, value))  # type: ignore[arg-type]
-        assert decode_image(encoded.data, 1).shape == (1, 1, 3)
+        data, _ = encode_to_target(photo[:1, :1], Target(unit, value))  # type: ignore[arg-type]
+        assert decode_image(data, 1).shape == (1, 1, 3)
 
 
 def measured(rgb: RGB, data: bytes) -> float:
@@ -88,12 +88,14 @@ def test_a_psnr_is_reached_and_hardly_passed(photo: RGB, share: float) -> None:
     crop = photo[100:200, 200:320]
     worst, best = (measured(crop, encode_image(crop, level)) for level in (0, 7))
     goal = worst + share * (best - worst)
-    encoded = encode_to_target(crop, Target("dB", goal))
-    assert encoded.warning is None
-    assert encoded.data == encode_image(crop, encoded.level)
-    found = measured(crop, encoded.data)
+    data, warning = encode_to_target(crop, Target("dB", goal))
+    assert warning is None
+    assert data == encode_image(crop, dlcodec.read_info(data).level)
+    found = measured(crop, data)
     assert goal <= found
-    assert found <= goal + PSNR_ABOVE or measured(crop, encode_image(crop, encoded.level - 1 / 256)) < goal
+    assert (
+        found <= goal + PSNR_ABOVE or measured(crop, encode_image(crop, dlcodec.read_info(data).level - 1 / 256)) < goal
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,11 @@ def test_a_target_out_of_reach_gives_the_nearest_end_with_a_warning(
     tiny: Path, photo: RGB, target: Target, level: float, words: str
 ) -> None:
     crop = photo[:90, :90]
-    encoded = encode_to_target(crop, target)
-    assert encoded.data == encode_image(crop, level)
-    assert encoded.warning is not None
-    assert f"target {target} is out of reach" in encoded.warning
-    assert words in encoded.warning
+    data, warning = encode_to_target(crop, target)
+    assert data == encode_image(crop, level)
+    assert warning is not None
+    assert f"target {target} is out of reach" in warning
+    assert words in warning
     with pytest.raises(UsageError, match="out of reach"):
         encode_to_target(crop, target, strict=True)
 
@@ -136,7 +138,7 @@ def test_a_file_that_comes_out_larger_than_estimated_is_not_accepted(
     crop = photo[:192, :256]
     goal = size_at(crop, 1)
     monkeypatch.setattr(targeting, "CodeLength", TooShort)
-    assert 0.99 * goal <= len(to_bytes(crop, goal).data) <= goal
+    assert 0.99 * goal <= len(to_bytes(crop, goal)[0]) <= goal
 
 
 def test_the_analysis_transform_runs_once(tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,15 +162,15 @@ def test_the_same_target_gives_the_same_bytes(tiny: Path, photo: RGB) -> None:
 
 
 def test_the_tau_hint_goes_into_the_file(tiny: Path, photo: RGB) -> None:
-    encoded = encode_to_target(photo[:90, :90], Target("bytes", 400), tau_hint=1.0)
-    assert dlcodec.read_info(encoded.data).tau_hint == 1
+    data, _ = encode_to_target(photo[:90, :90], Target("bytes", 400), tau_hint=1.0)
+    assert dlcodec.read_info(data).tau_hint == 1
 
 
 def test_the_public_function_takes_targets(tiny: Path, photo: RGB) -> None:
     crop = photo[:90, :90]
     size = size_at(crop, 1)
-    assert dlcodec.encode(crop, target_bytes=size) == to_bytes(crop, size).data
-    assert dlcodec.encode(crop, target_bpp=8 * size / 8100, strict=True) == to_bytes(crop, size).data
+    assert dlcodec.encode(crop, target_bytes=size) == to_bytes(crop, size)[0]
+    assert dlcodec.encode(crop, target_bpp=8 * size / 8100, strict=True) == to_bytes(crop, size)[0]
     with pytest.warns(UserWarning, match="out of reach"):
         assert dlcodec.encode(crop, target_psnr=60) == encode_image(crop, 2)
     with pytest.raises(UsageError, match="exclude each other"):
@@ -188,11 +190,11 @@ def test_kodak_images_land_within_1_percent_below(name: str) -> None:
     """Needs the folder of the Kodak images in $DLCODEC_KODAK."""
     rgb = load(Path(os.environ["DLCODEC_KODAK"]) / f"{name}.png", DEFAULT_LIMITS)
     for bpp in (0.15, 0.3, 0.5):
-        encoded = encode_to_target(rgb, Target("bpp", bpp), strict=True)
-        assert 0.99 * bpp <= 8 * len(encoded.data) / (rgb.shape[0] * rgb.shape[1]) <= bpp
+        data, _ = encode_to_target(rgb, Target("bpp", bpp), strict=True)
+        assert 0.99 * bpp <= 8 * len(data) / (rgb.shape[0] * rgb.shape[1]) <= bpp
     goal = math.floor(measured(rgb, encode_image(rgb, 3)))
-    encoded = encode_to_target(rgb, Target("dB", goal), strict=True)
-    assert goal <= measured(rgb, encoded.data) <= goal + 0.02
+    data, _ = encode_to_target(rgb, Target("dB", goal), strict=True)
+    assert goal <= measured(rgb, data) <= goal + 0.02
 
 
 def test_the_psnr_of_a_grey_picture_is_that_of_what_is_written(photo: RGB) -> None:

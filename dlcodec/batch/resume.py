@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcodec import container
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.errors import DlcodecError
 from dlcodec.files import read_bounded
 from dlcodec.image import read_size, read_whole_size
@@ -32,7 +33,7 @@ class Wanted:
         """Whether an encode as wanted would give such a file, the picture's part aside; raises CorruptFileError."""
         header = file.header
         hint = None if self.tau_hint is None else round(self.tau_hint * container.TAU_STEPS)
-        level = header.level if self.level is None else round(self.level * container.LEVEL_STEPS)
+        level = header.level if self.level is None else round(self.level * LEVEL_STEPS)
         if (header.level, header.tau_hint, header.model_digest) != (level, hint, self.model_digest):
             return False
         if self.strip and _METADATA & {section.type for section in file.sections}:

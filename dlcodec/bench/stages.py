@@ -11,7 +11,7 @@ from dlcodec.bench.clock import Meter, Timing, count_parts, time_parts
 from dlcodec.bench.subject import Subject
 from dlcodec.console import complain
 from dlcodec.files import read_bounded, write_atomically
-from dlcodec.formats import choose_target
+from dlcodec.formats import choose_writing
 from dlcodec.image import load, png_bytes
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras, Picture
@@ -63,7 +63,7 @@ def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
         lap=meter.lap,
     )
     picture = Picture(next(pictures), Extras())
-    write_atomically(folder / "out.png", choose_target(Path("out.png"), None).encode(picture, complain), force=True)
+    write_atomically(folder / "out.png", choose_writing(Path("out.png"), None).encode(picture, complain), force=True)
     meter.lap("write")
 
 

@@ -84,7 +84,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     wait_briefly()
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # which Windows has not
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup starts a command
                 signal.signal(number, _terminate)
         try:

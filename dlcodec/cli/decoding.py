@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.arguments import Crop, Precision, check_sampling
 from dlcodec.arguments import Device as DeviceName
-from dlcodec.arguments import Precision
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, report
 from dlcodec.cli.options import (
     Device,
@@ -30,7 +30,6 @@ from dlcodec.console import complain, say, stage
 from dlcodec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from dlcodec.arguments import Crop
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
     from dlcodec.container import Header
@@ -124,7 +123,7 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
         steps=options.steps,
         seed=options.seed,
         precision=options.precision,
-        after_step=count_steps(total) if options.counts_steps else None,
+        after_step=count_steps(total) if options.counts_steps else lambda: None,
         crop=options.crop,
         base=base,
     )
@@ -199,15 +198,14 @@ def decode(
 ) -> None:
     """Decompress .dlc files into images, between fidelity (tau 1) and realism (tau 0)."""
     from dlcodec import container, memory
-    from dlcodec.arguments import check_sampling
     from dlcodec.batch.plan import plan
     from dlcodec.batch.run import Finished, run
     from dlcodec.files import make_folder, refuse_input
-    from dlcodec.formats import choose_target
+    from dlcodec.formats import choose_writing
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.streams import STREAM, read_input, refuse_output, write_output
 
-    target = choose_target(Path("-.png" if output in (None, "-") else output or ""), quality)
+    writing = choose_writing(Path("-.png" if output in (None, "-") else output or ""), quality)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
     part = None if crop is None else parse_crop(crop)
     if thumbnail and (tau is not None or part is not None or scale is not ScaleName.whole or resume):
@@ -269,7 +267,7 @@ def decode(
         extras = unpack_extras(file)
         if part is not None:
             extras = extras.cut(part.left, part.top, part.width, part.height)
-        target.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
+        writing.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
         rest = _File(data, header, extras, tuple(todo.values()), tuple(todo))
         return lambda: chain(there, _decode_file(rest, options, scale.factor))
 
@@ -281,7 +279,7 @@ def decode(
         if pixels is None:
             raise InputError(f"{job.name} has no thumbnail; encode --thumbnail adds one")
         refuse_output(job.outputs[0], force=force)
-        target.check(pixels.shape[1], pixels.shape[0], grey=False, alpha=False)
+        writing.check(pixels.shape[1], pixels.shape[0], grey=False, alpha=False)
         return _Made(Picture(pixels, Extras()), None, job.outputs[0])
 
     def work(job: Job, make: _Make) -> Iterator[_Made | Decoded]:
@@ -292,7 +290,7 @@ def decode(
             return made
         if out_dir is not None:
             make_folder(made.output.parent)
-        data = target.encode(made.picture, complain)
+        data = writing.encode(made.picture, complain)
         write_output(made.output, data, force=force)
         height, width = made.picture.rgb.shape[:2]
         return Decoded(str(made.output), len(data), width, height, made.tau, False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcodec.arguments import check_level, check_tau
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
 from dlcodec.cli.options import Device, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
@@ -111,7 +112,6 @@ def encode(
 ) -> None:
     """Compress images into .dlc files."""
     from dlcodec import memory
-    from dlcodec.arguments import check_level, check_tau
     from dlcodec.batch.plan import plan
     from dlcodec.batch.resume import Wanted, complete_encoding
     from dlcodec.batch.run import Finished, run
@@ -129,7 +129,7 @@ def encode(
     target = choose_target(level, target_bpp, size, target_psnr, strict=strict)
     check_streams(inputs, output, as_json=as_json, resume=resume)
     if resume and target:
-        target.most_bytes(1)
+        target.check_resumable()
     if tau_hint is not None:
         check_tau(tau_hint)
     if thumbnail is not None:
@@ -168,10 +168,8 @@ def encode(
                 return Finished((_encoded(goal, size, there, missed if above else None, skipped=True),))
         refuse_output(goal, force=force)
         data = read_input(job.source, limits.file_bytes)
-        picture = read_picture(data, job.name, limits, strip=strip, warn=warn_of(job))
-        height, width = picture.rgb.shape[:2]
-        memory.work_memory(limits, width * height, memory.ENCODE_REFINED if refine else memory.ENCODE)
-        return picture
+        held = memory.ENCODE_REFINED if refine else memory.ENCODE
+        return read_picture(data, job.name, limits, strip=strip, warn=warn_of(job), per_pixel=held)
 
     def work(job: Job, picture: Picture) -> Iterator[tuple[bytes, str | None]]:
         with keeping_all():

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dlcodec import arguments
-from dlcodec.arguments import Crop
+from dlcodec.arguments import Crop, check_tau
 from dlcodec.console import on_terminal
 from dlcodec.errors import UsageError
 
@@ -60,8 +60,6 @@ class ScaleName(StrEnum):
 
 def parse_crop(text: str) -> Crop:
     """``X,Y,W,H`` in pixels as a Crop; raises UsageError."""
-    from dlcodec.arguments import Crop
-
     try:
         left, top, width, height = (int(part) for part in text.split(","))
     except ValueError:
@@ -71,8 +69,6 @@ def parse_crop(text: str) -> Crop:
 
 def parse_taus(text: str) -> list[float]:
     """``0,.3,1`` as numbers in [0, 1]; raises UsageError."""
-    from dlcodec.arguments import check_tau
-
     try:
         taus = [abs(float(part)) if float(part) == 0 else float(part) for part in text.split(",")]  # -0 is 0
     except ValueError:

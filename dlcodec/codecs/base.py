@@ -84,6 +84,9 @@ class Codec(Protocol):
         Raises WeightsError where they are not finite.
         """
 
+    def check_refinable(self) -> None:
+        """Raise UsageError where ``refine`` cannot work."""
+
     def refine(
         self,
         latents: Any,
@@ -97,8 +100,8 @@ class Codec(Protocol):
         """What ``latents`` gave, changed so that rate and squared error at tau = 1 together are smaller.
 
         ``x`` is (1, 3, H, W) uint8 without padding; ``tile`` is in latents; ``halved`` lets gradients be computed in
-        bfloat16; ``after_step`` is called ``refinement.STEPS`` times. Raises UsageError where the codec cannot, and
-        WeightsError where the gradient is not finite.
+        bfloat16; ``after_step`` is called ``refinement.STEPS`` times. Raises WeightsError where the gradient is not
+        finite.
         """
 
     def coding_steps(self, height: int, width: int, level: int, latents: Any | None) -> CodingSteps:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
@@ -23,14 +24,13 @@ from dlcodec.entropy.exact import (
     ACTIVATION_BITS,
     GAIN_BITS,
     LATENT_BITS,
-    LEVEL_STEPS,
     HyperSynthesis,
     ScaleLadder,
     load_layers,
 )
 from dlcodec.entropy.length import CodeLength
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -142,6 +142,8 @@ class HyperpriorCodec(ABC):
             self.scales = ScaleLadder(thresholds.to(torch.int32).numpy())
             state = {n: torch.from_numpy(a).float() for n, a in tensors.items() if not n.startswith(others)}
             transforms.load_state_dict(state, strict=True, assign=True)
+        except torch.OutOfMemoryError:
+            raise
         except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise WeightsError(f"the weights do not fit a {self.family} codec: {error}") from error
         if not all(tensor.isfinite().all() for tensor in state.values()):
@@ -203,9 +205,13 @@ class HyperpriorCodec(ABC):
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
         """The table and the mean of each symbol of y, given what the exact h_s says, all (M, h, w) int32.
 
-        Raises UsageError where they depend on other symbols of y.
+        A codec has this where they depend on no other symbol of y.
         """
-        raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
+        raise NotImplementedError
+
+    def check_refinable(self) -> None:
+        """As in ``codecs.base``."""
+        bits_per_error(self._lambdas, 0)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -260,6 +266,8 @@ class HyperpriorCodec(ABC):
                 for name, change in changes.items():
                     parameter = g_s.get_parameter(name)
                     parameter.data = add_change(parameter, change)
+            except torch.OutOfMemoryError:
+                raise
             except (AttributeError, RuntimeError) as error:
                 raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
         image: Tensor = HalvedSynthesis(g_s)(y_hat) if halved else g_s(y_hat)

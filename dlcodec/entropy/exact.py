@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.entropy.winograd import Winograd
 from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
@@ -30,9 +31,6 @@ LATENT_BITS = 8
 GAIN_BITS = 12
 """Fractional bits of the hyper-latent's inverse gains."""
 
-LEVEL_STEPS = 256
-"""A rate level is coded in steps of 1/256."""
-
 ACTIVATION_LIMIT = 2.0**23
 """No activation is larger in magnitude."""
 
@@ -44,6 +42,7 @@ _HYPER_LIMIT = 2.0**22
 _EXACT = 2.0**53
 _MOST_SHIFT = 52
 _TILE = 24
+_MOST_LOOKUP = 2**20
 
 Upsampling = Literal["none", "transposed", "shuffled"]
 """How a layer doubles the sides: not, as a transposed convolution, or by giving each output four channels."""
@@ -91,6 +90,8 @@ class ExactLayer:
 
     def to(self, device: torch.device) -> ExactLayer:
         """The same layer on a device."""
+        if self.weight.device == device:
+            return self  # it has been checked, and its filters transformed
         return replace(self, weight=self.weight.to(device), bias=self.bias.to(device))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -134,18 +135,33 @@ class ScaleLadder:
     """What separates the S scale indices: ``thresholds`` (S - 1,) int32 with ACTIVATION_BITS, rising."""
 
     thresholds: npt.NDArray[np.int32]
+    _lookup: npt.NDArray[np.int32] | None = field(init=False, repr=False, compare=False)
+    """The index of every scale from one below the first threshold to the last; None where they are far apart."""
 
     def __post_init__(self) -> None:
         if self.thresholds.ndim != 1 or not (np.diff(self.thresholds.astype(np.int64)) > 0).all():
             raise WeightsError("the scale thresholds do not rise")
+        lookup = None
+        if len(self.thresholds):
+            first, last = int(self.thresholds[0]) - 1, int(self.thresholds[-1])
+            if last - first < _MOST_LOOKUP and abs(first) < _MOST_LOOKUP:
+                scales = np.arange(first, last + 1)
+                lookup = np.searchsorted(self.thresholds, scales, side="right").astype(np.int32)
+        object.__setattr__(self, "_lookup", lookup)
 
     def __len__(self) -> int:
         return len(self.thresholds) + 1
 
     def index(self, sigma: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Overwrite ``sigma`` (C, ...) int32 with ACTIVATION_BITS by its scale indices, and return it."""
-        for channel in sigma:
-            channel[...] = np.searchsorted(self.thresholds, channel, side="right")
+        for channel in sigma:  # one at a time: it stays in the cache
+            if self._lookup is None:
+                channel[...] = np.searchsorted(self.thresholds, channel, side="right")
+            else:
+                first = self.thresholds[0] - 1
+                np.clip(channel, first, self.thresholds[-1], out=channel)
+                channel -= first
+                channel[...] = self._lookup[channel]
         return sigma
 
 

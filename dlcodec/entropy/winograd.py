@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _FILTER = ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2))
+_ROWS = 32
+"""Of the output at once: what they take stays in the cache."""
 _INPUT_GROWTH = 4
 """An input of the product is a sum of two values on each axis."""
 
@@ -52,9 +54,17 @@ class Winograd:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, H, W) integers in float64 to (B, C', H, W) of the same kind."""
-        B, C, H, W = x.shape
+        B, _, H, W = x.shape
         x = F.pad(x.transpose(0, 1), (1, 1 + W % 2, 1, 1 + H % 2))
-        h, w = (H + 1) // 2, (W + 1) // 2
+        y = x.new_empty(self.filters.shape[1], B, H + H % 2, W + W % 2)
+        for top in range(0, H, _ROWS):
+            bottom = min(top + _ROWS, y.shape[2])
+            self._fill(y[:, :, top:bottom], x[:, :, top : bottom + 2])
+        return y[:, :, :H, :W].transpose(0, 1)
+
+    def _fill(self, y: Tensor, x: Tensor) -> None:
+        """Write rows of the output, (C', B, 2h, 2w), given all that they see of the input, (C, B, 2h + 2, 2w + 2)."""
+        (C, B), h, w = x.shape[:2], y.shape[2] // 2, y.shape[3] // 2
         parts = x.new_empty(4, 4, C, B, h, w)
         for row, (a, b, sign) in zip(parts, _input_rows([x[:, :, i : i + 2 * h : 2] for i in range(4)]), strict=True):
             tall = torch.add(a, b, alpha=sign)
@@ -62,8 +72,6 @@ class Winograd:
             for part, (c, d, sign_) in zip(row, columns, strict=True):
                 torch.add(c, d, alpha=sign_, out=part)
         products = torch.bmm(self.filters, parts.view(16, C, B * h * w)).view(4, 4, -1, B, h, w)
-        y = products.new_empty(products.shape[2], B, 2 * h, 2 * w)
         for i, row in enumerate(_output_rows(products)):
             for j, part in enumerate(_output_rows(row)):
                 torch.mul(part, 0.25, out=y[:, :, i::2, j::2])
-        return y[:, :, :H, :W].transpose(0, 1)

@@ -122,7 +122,7 @@ class Fusion:
         noise: Tensor,
         taus: Sequence[float],
         steps: int,
-        after_step: Callable[[], None] | None = None,
+        after_step: Callable[[], None] = lambda: None,
         tile: int | None = None,
     ) -> Iterator[Tensor]:
         """One latent a tau, between ``y_hat`` (tau = 1, returned as it is) and the most realistic (tau = 0).
@@ -147,5 +147,4 @@ class Fusion:
             if tau == 1:
                 yield y_hat
             else:
-                y = sample(denoise, standard, noise, alphas, tau, after_step)
-                yield y * self._deviation + self._mean
+                yield sample(denoise, standard, noise, alphas, tau, after_step) * self._deviation + self._mean

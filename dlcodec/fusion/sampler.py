@@ -25,6 +25,8 @@ def fused_step(clean: Tensor, noise: Tensor, y_hat: Tensor, alpha_before: float,
     """
     share = tau * tau
     mixed = (1 - share) * clean + share * y_hat
+    if alpha_before == 1:  # the last step: no noise is left
+        return mixed
     return math.sqrt(alpha_before) * mixed + (1 - share) * math.sqrt(1 - alpha_before) * noise
 
 
@@ -34,7 +36,7 @@ def sample(
     noise: Tensor,
     alphas: Sequence[float],
     tau: float,
-    after_step: Callable[[], None] | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Run eq. (4) from ``y_T`` = ``noise`` down to ``y_0``.
 
@@ -46,6 +48,5 @@ def sample(
     for t in range(steps, 0, -1):
         clean = denoise(y, t / steps)
         y = fused_step(clean, predicted_noise(y, clean, alphas[t]), y_hat, alphas[t - 1], tau)
-        if after_step is not None:
-            after_step()
+        after_step()
     return y

@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.base import CodingStep, Integers
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
 from dlcodec.codecs.layers import MaskedConv
 from dlcodec.coding import run_steps
-from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS, LEVEL_STEPS
+from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS
 from dlcodec.entropy.tables import TableSet, table_from_probabilities, table_set
 
 SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(0.11), math.log(256), 64))

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.codecs.base import CodingStep, Integers
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork
 from dlcodec.coding import run_steps
-from dlcodec.entropy.exact import LATENT_BITS, LEVEL_STEPS
+from dlcodec.entropy.exact import LATENT_BITS
 from dlcodec.entropy.length import CodeLength
 from dlcodec.training.export import SCALES
 

@@ -20,7 +20,7 @@ ARROWS = {
     "arguments": {"errors"},
     "files": {"errors"},
     "families": set(),
-    "container": {"errors", "families", "limits"},
+    "container": {"arguments", "errors", "families", "limits"},
     "jpeg": {"errors"},
     "picture": set(),
     "metadata": {"picture"},
@@ -30,8 +30,8 @@ ARROWS = {
     "thumbnail": {"colour", "container", "errors", "picture"},
     "formats": {"colour", "errors", "metadata", "opening", "picture"},
     "image": {"colour", "errors", "files", "jpeg", "limits", "memory", "metadata", "opening", "picture", "sections"},
-    "entropy": {"errors", "entropy", "tiles"},
-    "codecs": {"errors", "families", "entropy", "codecs", "tiles"},
+    "entropy": {"arguments", "errors", "entropy", "tiles"},
+    "codecs": {"arguments", "errors", "families", "entropy", "codecs", "tiles"},
     "samples": set(),
     "tiles": set(),
     "lpips": {"errors"},
@@ -47,7 +47,7 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "coding", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("loading", "memory", "painting"),
     },
-    "selection": {"checkpoint", "container", "errors"},
+    "selection": {"checkpoint", "errors", "families"},
     "targets": {"errors"},
     "targeting": {
         *("arguments", "checkpoint", "codecs", "coding", "container", "entropy", "errors", "image", "limits"),
@@ -70,7 +70,7 @@ ARROWS = {
     },
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "metadata", "picture", "sections"},
     "streams": {"errors", "files"},
-    "batch": {"batch", "container", "errors", "files", "image", "limits", "streams", "thumbnail"},
+    "batch": {"arguments", "batch", "container", "errors", "files", "image", "limits", "streams", "thumbnail"},
     "models": {"checkpoint", "errors"},
     "bench": {
         *("arguments", "bench", "checkpoint", "codecs", "console", "entropy", "errors", "files", "formats"),
@@ -114,7 +114,7 @@ ARROWS = {
     },
     "": {
         *("arguments", "container", "errors", "files", "image", "info", "limits", "picture", "pipeline", "sections"),
-        *("loading", "models", "selection", "targeting", "targets", "thumbnail"),
+        *("loading", "memory", "models", "selection", "targeting", "targets", "thumbnail"),
     },
     "__main__": {"cli"},
 }

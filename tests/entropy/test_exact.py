@@ -125,3 +125,14 @@ def test_batch_and_memory_format_do_not_change_a_bit() -> None:
         assert torch.equal(layer(x[one : one + 1]), whole[one : one + 1])
     assert torch.equal(layer(x.contiguous(memory_format=torch.channels_last)), whole)
     assert math.isclose(float(whole.abs().max()) % 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    "thresholds", [[], [7], [-40, -3, 0, 1, 900], [-(2**31), 5], [0, 2**31 - 1], [2**30, 2**30 + 9]]
+)
+def test_scale_indices_count_the_thresholds_that_are_not_above(thresholds: list[int]) -> None:
+    ladder = ScaleLadder(np.array(thresholds, np.int32))
+    near = [value + by for value in thresholds for by in (-1, 0, 1) if -(2**31) <= value + by < 2**31]
+    sigma = np.array([[*near, -(2**31), -1, 0, 1, 2**31 - 1]], np.int32)
+    wanted = [[sum(threshold <= value for threshold in thresholds) for value in sigma[0].tolist()]]
+    assert ladder.index(sigma).tolist() == wanted

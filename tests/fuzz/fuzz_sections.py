@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcodec.container import SECTION_LATENTS, Header, Section, pack, unpack
 from dlcodec.errors import CorruptFileError, OutputError, UnsupportedFileError
-from dlcodec.formats import FORMATS, Target
+from dlcodec.formats import FORMATS, Writing
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras, Picture
 from dlcodec.sections import pack_extras, unpack_extras
@@ -50,7 +50,7 @@ def check(data: bytes) -> bool:
     written = True
     for form in (form for form in FORMS if form.alpha or extras.alpha is None):
         try:
-            Target("", form, form.quality).encode(picture, lambda _: None)
+            Writing("", form, form.quality).encode(picture, lambda _: None)
         except OutputError:
             written = False
     return written
