@@ -14,10 +14,10 @@ from dlcodec.arguments import Crop, check_tau
 from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import read_bounded, readable, refuse_existing, refuse_input, write_atomically
-from dlcodec.image import RGB, load, png_bytes, psnr
+from dlcodec.image import RGB, png_bytes, psnr, read_opaque
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.sheet import Column, draw_sheet, enlarge
-from dlcodec.windows import most_different
+from dlcodec.windows import SIDE, most_different
 
 MOST_ZOOM = 16
 _AT_TAU = re.compile(r"(?P<path>.+)@(?P<tau>[^@/\\]+)", re.DOTALL)
@@ -77,7 +77,7 @@ def read_source(name: str) -> Source:
         return Source(path, label, len(data), (header.width, header.height), None, data, tau)
     if tau is not None:
         raise UsageError(f"{path} is not a .dlc file: it has no tau")
-    pixels = load(path, DEFAULT_LIMITS)
+    pixels = read_opaque(data, str(path), DEFAULT_LIMITS)
     height, width = pixels.shape[:2]
     return Source(path, readable(path.name), len(data), (width, height), pixels, b"", 1.0)
 
@@ -129,9 +129,11 @@ def run_compare(
     for source in sources:
         refuse_input(output, source.path)
     _check_sizes(sources)
+    shown = [min(SIDE, side) for side in sources[0].size]
     if crop is not None:
         crop.check(*sources[0].size)
-        DEFAULT_LIMITS.check_size(len(sources) * crop.width * zoom, crop.height * zoom)
+        shown = [crop.width, crop.height]
+    DEFAULT_LIMITS.check_size(len(sources) * shown[0] * zoom, shown[1] * zoom)
     pictures = [source.picture(decode) for source in sources]
     if crop is None:
         rows, columns = most_different(pictures[0], pictures[1:])

@@ -50,9 +50,14 @@ def load(path: Path, limits: Limits) -> RGB:
 
     Raises InputError when it is unreadable or has transparent pixels, LimitError when it is too large.
     """
-    picture = load_picture(path, limits, strip=True)
+    return read_opaque(read_bounded(path, limits.file_bytes), str(path), limits)
+
+
+def read_opaque(data: bytes, name: str, limits: Limits) -> RGB:
+    """As ``load``, of the bytes of an image file; ``name`` is what messages call it."""
+    picture = read_picture(data, name, limits, strip=True)
     if picture.extras.alpha is not None:
-        raise InputError(f"{path} has transparent pixels, which would be lost; flatten it onto a background first")
+        raise InputError(f"{name} has transparent pixels, which would be lost; flatten it onto a background first")
     return picture.rgb
 
 

@@ -38,6 +38,7 @@ EXTENSION = ".dlc"
 MIME_TYPE = "image/x-dlcodec"
 _METADATA = {"exif": EXIF_KEYS, "icc_profile": ("icc_profile",), "xmp": XMP_KEYS}
 """The options of ``save`` that replace what ``info`` has, and where that is."""
+_PIECE = 2**20  # bytes
 _T = TypeVar("_T")
 
 
@@ -96,14 +97,18 @@ class DlcImageFile(ImageFile.ImageFile):
     """Chooses the sampler's noise."""
 
     _data: bytes | None = None  # None in a picture that was unpickled: it has pixels and no file
+    _offered: frozenset[Any] = frozenset()  # keys of info that were there once: what is in them is the caller's
     _pending = False
 
     def _open(self) -> None:
         assert self.fp is not None
-        data = self.fp.read(len(MAGIC))
-        if data != MAGIC:
+        read = bytearray(self.fp.read(len(MAGIC)))
+        if read != MAGIC:
             raise SyntaxError("not a dlcodec file")
-        data += self.fp.read(DEFAULT_LIMITS.file_bytes + 1 - len(data))
+        # A read may take all the memory it is allowed at once.
+        while len(read) <= DEFAULT_LIMITS.file_bytes and (piece := self.fp.read(_PIECE)):
+            read += piece
+        data = bytes(read)
         with _pillow_errors():
             if len(data) > DEFAULT_LIMITS.file_bytes:
                 raise LimitError(f"the file is larger than the limit of {DEFAULT_LIMITS.file_bytes} bytes")
@@ -117,7 +122,7 @@ class DlcImageFile(ImageFile.ImageFile):
         if info.tau_hint is not None:
             self.info["tau_hint"] = info.tau_hint
         self.info.update(pillow_info(extras))
-        self._data, self._pending = data, True
+        self._data, self._offered, self._pending = data, frozenset(self.info), True
 
     def _decode_anew(self) -> None:
         if self._data is None:
@@ -131,7 +136,8 @@ class DlcImageFile(ImageFile.ImageFile):
                 decoded = dlcodec.decode(self._data, tau=self.tau, steps=self.steps, seed=self.seed)
             self._mode, self._size, self.im = decoded.mode, decoded.size, decoded.im
             self.readonly = decoded.readonly
-            self.info.update(decoded.info)
+            self.info.update((key, value) for key, value in decoded.info.items() if key not in self._offered)
+            self._offered = self._offered.union(decoded.info)
             self._pending = False
             if self.fp and self._exclusive_fp:
                 self.fp.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -149,6 +150,34 @@ def test_a_sheet_over_the_limits_is_refused(folder: Path, photo: RGB) -> None:
     Image.fromarray(np.tile(photo, (3, 3, 1))).save(folder / "large.png")
     with pytest.raises(LimitError, match="144000 x 19200"):
         run_compare(names, folder / "o.png", _decode, _never, crop=parse_crop("0,0,1800,1200"), zoom=16, force=False)
+
+
+def test_a_sheet_over_the_limits_is_refused_before_it_is_decoded_without_a_crop_too(folder: Path) -> None:
+    def decode(data: bytes, tau: float) -> RGB:
+        raise AssertionError
+
+    names = [str(folder / "a.dlc")] * 59
+    with pytest.raises(LimitError, match="66080 x 800"):
+        run_compare(names, folder / "o.png", decode, _never, crop=None, zoom=16, force=False)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+def test_a_pipe_is_read_once(folder: Path) -> None:
+    data = (folder / "a.png").read_bytes()
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    source = read_source(f"/dev/fd/{reader}")
+    os.close(reader)
+    assert (source.file_bytes, source.size) == (len(data), (70, 50))
+    with Image.open(folder / "a.png") as original:
+        assert np.array_equal(source.pixels, original)  # type: ignore[arg-type]
+
+
+def test_a_picture_with_transparent_pixels_is_refused(folder: Path) -> None:
+    Image.new("RGBA", (70, 50), (1, 2, 3, 4)).save(folder / "clear.png")
+    with pytest.raises(InputError, match=r"clear\.png has transparent pixels"):
+        read_source(str(folder / "clear.png"))
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1.5,0,5,5"])

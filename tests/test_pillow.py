@@ -325,3 +325,36 @@ def test_opening_leaves_the_alpha_plane_for_later(
 def test_the_class_can_be_inspected() -> None:
     members = dict(inspect.getmembers(DlcImageFile))
     assert (members["tau"], members["steps"], members["seed"]) == (None, None, 0)
+
+
+def test_metadata_that_the_caller_changed_stays_changed(picture: Image.Image, tiny: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    opened = open_bytes(saved(picture, exif=exif, xmp=b"<x/>", icc_profile=adobe_rgb()))
+    del opened.info["exif"]
+    opened.info["xmp"] = b"<y/>"
+    for tau in (1.0, 0.0):
+        opened.tau = tau
+        opened.load()
+        assert "exif" not in opened.info
+        assert opened.info["xmp"] == b"<y/>"
+    assert not opened.getexif()
+    del opened.info["icc_profile"]
+    assert "icc_profile" not in open_bytes(saved(opened)).info
+
+
+def test_opening_asks_for_no_more_than_a_piece_at_a_time(tiny_file: bytes) -> None:
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            assert 0 <= size <= 2**20
+            return super().read(size)
+
+    opened = Image.open(Stream(tiny_file))
+    assert (opened.format, opened.size) == ("DLC", (70, 50))
+
+
+def test_opening_reads_no_further_than_the_limit(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlcodec.pillow, "DEFAULT_LIMITS", replace(dlcodec.pillow.DEFAULT_LIMITS, file_bytes=40))
+    with pytest.raises(Image.DecompressionBombError, match="larger than the limit of 40 bytes"):
+        open_bytes(tiny_file)

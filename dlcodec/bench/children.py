@@ -49,8 +49,9 @@ print(json.dumps([ended.returncode, ended.stderr, seconds, usage.ru_utime + usag
 
 def _run(arguments: Sequence[str | Path]) -> tuple[float, float, int]:
     """Seconds, processor seconds and peak memory in bytes of a command."""
-    command = [sys.executable, "-S", "-c", _WATCH, sys.executable, "-m", "dlcodec", *map(str, arguments)]
-    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+    # -P, and no empty part of PYTHONPATH: nothing is imported from the current folder.
+    command = [sys.executable, "-P", "-S", "-c", _WATCH, sys.executable, "-P", "-m", "dlcodec", *map(str, arguments)]
+    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
     watched = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     if watched.returncode:
         raise DlcodecError(f"a command that was to be timed failed: {watched.stderr.strip()}")

@@ -63,6 +63,8 @@ def as_compressai(found: Checkpoint, level: int) -> Any:
 def _compressai(subject: Subject) -> Peer:
     if subject.found.family != "mean-scale":
         raise UsageError(f"peer compressai is built from mean-scale weights, not from {subject.found.family}")
+    if subject.level % 1:
+        raise UsageError(f"peer compressai has whole levels only, not {subject.level:g}")
     try:
         model = as_compressai(subject.found, int(subject.level)).to(subject.where())
     except (ImportError, RuntimeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dlcodec.bench.clock import Timing
 from dlcodec.bench.measure import Report
-from dlcodec.console import aligned
+from dlcodec.console import aligned, printable
 
 _MIB = 2**20
 
@@ -18,7 +18,8 @@ def _milliseconds(timing: Timing) -> list[str]:
 def _heading(report: Report) -> Iterator[str]:
     machine = report.machine
     sampler = "" if report.tau == 1 else f", steps {report.steps}"
-    where = f"{report.picture}, {report.width} x {report.height}, {report.family}, level {report.level:g}"
+    picture = f"{printable(report.picture)}, {report.width} x {report.height}"
+    where = f"{picture}, {report.family}, level {report.level:g}"
     yield f"{where}, tau {report.tau:g}{sampler} in {report.number_type}"
     versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
     yield f"{machine.name}, {machine.cores} cores, {machine.threads} threads; {versions}"

@@ -28,11 +28,11 @@ def find_measures() -> list[Measure]:
     from importlib.util import find_spec
 
     from dlcodec.compare import PSNR, Measure
-    from dlcodec.evaluation.metrics import MS_SSIM_SIDE, load_measure
+    from dlcodec.evaluation.metrics import LPIPS_SIDE, MS_SSIM_SIDE, load_measure
 
     measures = [PSNR]
     if find_spec("pytorch_msssim"):
         measures.append(Measure("MS-SSIM", "{:.4f}", MS_SSIM_SIDE, load_measure("ms-ssim", "cpu", None)))
     if lpips := find_lpips():
-        measures.append(Measure("LPIPS", "{:.4f}", 32, lpips))
+        measures.append(Measure("LPIPS", "{:.4f}", LPIPS_SIDE, lpips))
     return measures

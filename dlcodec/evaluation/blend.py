@@ -57,7 +57,7 @@ def blend_table(images: Sequence[Path], level: float, metric_weights: Path) -> s
     measures = {name: load_measure(name, "cpu", metric_weights) for name in ("psnr", "lpips-alex", "lpips-squeeze")}
     pictures = [load(path, DEFAULT_LIMITS) for path in images]
     points = measure_blend(pictures, level, [n / 10 for n in range(11)], measures)
-    lines = ["| tau | PSNR | LPIPS-alex | LPIPS-squeeze | blend: alex | squeeze |", "|---|---|---|---|---|---|"]
+    lines = ["| tau | PSNR (dB) | LPIPS-alex | LPIPS-squeeze | blend: alex | squeeze |", "|---|---|---|---|---|---|"]
     for point in points:
         latent = point.latent
         figures = (latent[name] for name in ("lpips-alex", "lpips-squeeze"))

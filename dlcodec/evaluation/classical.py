@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +41,43 @@ class ClassicalPeer:
             source = Path(folder) / "original.png"
             Image.fromarray(rgb).save(source)
             try:
-                told, decoded = self.wrapper.run(str(source), int(quality), metrics=[], return_rec=True)
+                with _tidy(folder):
+                    told, decoded = self.wrapper.run(str(source), int(quality), metrics=[], return_rec=True)
             except (SystemExit, OSError, ValueError) as error:  # CompressAI exits when a program fails
                 raise DlcodecError(f"{self.name} failed at quality {quality:g} ({error})") from error
         return round(told["bpp"] * height * width / 8), np.array(decoded.convert("RGB"))
 
 
-def _wrap(name: str, arguments: list[str]) -> Any:
+@contextmanager
+def _tidy(folder: str) -> Iterator[None]:
+    """What CompressAI leaves behind when a program fails: its files in ``folder``, none open; its words on stderr."""
     from compressai.utils.bench import codecs
+
+    made: list[tuple[int, os.stat_result]] = []
+
+    def mkstemp(suffix: str) -> tuple[int, str]:
+        number, path = tempfile.mkstemp(suffix, dir=folder)
+        made.append((number, os.fstat(number)))
+        return number, path
+
+    theirs, codecs.mkstemp = codecs.mkstemp, mkstemp
+    try:
+        with redirect_stdout(sys.stderr or io.StringIO()):
+            yield
+    finally:
+        codecs.mkstemp = theirs
+        for number, status in made:
+            with suppress(OSError):  # it was closed, and its number may be another file's by now
+                if os.path.samestat(os.fstat(number), status):
+                    os.close(number)
+
+
+def _wrap(name: str, arguments: list[str]) -> Any:
+    try:
+        from compressai.utils.bench import codecs
+    except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
+        reason = f"peer {name} needs the package compressai ({error}); pip install 'dlcodec[train]'"
+        raise UsageError(reason) from error
 
     kind = {"bpg": codecs.BPG, "vtm": codecs.VTM}[name]
     parser = argparse.ArgumentParser()
@@ -53,7 +86,7 @@ def _wrap(name: str, arguments: list[str]) -> Any:
 
 
 def load_bpg() -> ClassicalPeer:
-    """BPG at 4:4:4, 8 bit, x265; raises UsageError when ``bpgenc`` or ``bpgdec`` is not on the path."""
+    """BPG at 4:4:4, 8 bit, x265; raises UsageError without CompressAI, or ``bpgenc`` and ``bpgdec`` on the path."""
     for program in ("bpgenc", "bpgdec"):
         if shutil.which(program) is None:
             raise UsageError(f"peer bpg needs the program {program} of libbpg on the path")
@@ -61,7 +94,7 @@ def load_bpg() -> ClassicalPeer:
 
 
 def load_vtm() -> ClassicalPeer:
-    """VTM, intra, 4:4:4; raises UsageError unless ``$DLCODEC_VTM`` is the folder of a built VTM."""
+    """VTM, intra, 4:4:4; raises UsageError without CompressAI, or a built VTM in the folder ``$DLCODEC_VTM``."""
     root = Path(os.environ.get(_VTM_FOLDER, ""))
     config = root / "cfg" / "encoder_intra_vtm.cfg"
     needed = [root / "bin" / "EncoderAppStatic", root / "bin" / "DecoderAppStatic", config]

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dlcodec.arguments import Device
-from dlcodec.console import aligned, complain, on_terminal, show
+from dlcodec.console import aligned, complain, on_terminal, printable, show
 from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
@@ -165,15 +165,16 @@ def plots(
 @app.command()
 def tables(results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")]) -> None:
     """Print the means as Markdown: one table per metric, one row per level, one column per tau; then the peers."""
-    from dlcodec.evaluation.curves import measured
+    from dlcodec.evaluation.curves import at_main_setting, measured
     from dlcodec.evaluation.metrics import METRICS
     from dlcodec.evaluation.results import OURS
     from dlcodec.evaluation.tables import level_table, peer_table
 
     run = _read(results)
     metrics = measured(run)
-    for metric in metrics:
-        show(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
+    if any(row.point.codec == OURS for row in at_main_setting(run, run.means)):
+        for metric in metrics:
+            show(f"### {METRICS[metric].label}\n\n{level_table(run, metric)}\n")
     if any(row.point.codec != OURS for row in run.means):
         show(f"### Peers\n\n{peer_table(run, metrics)}")
 
@@ -202,9 +203,9 @@ def compare(
     if not is_fair(run, other):
         complain(f"{results} is not wholly over the images that {reference} was measured on; the figures say little")
     for metric, summary, gaps in tables:
-        show(f"{metric}, {run.name} against {Path(reference).name}")
+        show(printable(f"{metric}, {run.name} against {Path(reference).name}"))
         for table in (summary, gaps):
-            show("\n".join([*aligned(table), ""]))
+            show("\n".join([*aligned([[printable(cell) for cell in row] for row in table]), ""]))
 
 
 @app.command()
@@ -265,5 +266,5 @@ def _print_means(run: Any) -> None:
         cells = (point.quality, point.tau, point.steps, point.seed, row.images)
         figures = (row.bpp, *(row.metrics.get(name) for name in metrics))
         shown = ("" if value is None else f"{value:.4f}" for value in figures)
-        table.append([point.codec, *("" if cell is None else f"{cell:g}" for cell in cells), *shown])
+        table.append([printable(point.codec), *("" if cell is None else f"{cell:g}" for cell in cells), *shown])
     show("\n".join(aligned(table)))

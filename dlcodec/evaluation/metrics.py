@@ -18,6 +18,7 @@ Measure = Callable[[RGB, RGB], float]
 
 LpipsNet = Literal["alex", "squeeze", "vgg"]
 MS_SSIM_SIDE = 161  # five scales of an 11-pixel window
+LPIPS_SIDE = 32  # under which a network's last pooling has nothing left
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,13 @@ def _ms_ssim(device: str) -> Measure:
 
 def _lpips(net: LpipsNet, device: str, folder: Path | None) -> Measure:
     metric = find_lpips(net, folder).to(device)
-    return lambda original, decoded: float(metric(_tensor(original, device) * 2 - 1, _tensor(decoded, device) * 2 - 1))
+
+    def measure(original: RGB, decoded: RGB) -> float:
+        if min(original.shape[:2]) < LPIPS_SIDE:
+            raise InputError(f"lpips needs pictures of at least {LPIPS_SIDE} pixels a side")
+        return float(metric(_tensor(original, device) * 2 - 1, _tensor(decoded, device) * 2 - 1))
+
+    return measure
 
 
 def _pyiqa(name: str, device: str) -> Measure:

@@ -14,6 +14,7 @@ from dlcodec.evaluation.metrics import import_library
 from dlcodec.image import RGB
 
 SIDE = 256
+_BATCH = 32
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 Features = npt.NDArray[np.float32]
 
@@ -67,8 +68,11 @@ class PatchFid:
         """(H, W, 3) uint8 to (N, 2048) float32, one row a patch. Raises InputError for a small picture."""
         import torch
 
-        (found,) = self._extract(torch.from_numpy(cut_patches(rgb)).to(self._device))
-        array: Features = found.cpu().numpy()
+        found = []
+        for patches in torch.split(torch.from_numpy(cut_patches(rgb)), _BATCH):
+            (features,) = self._extract(patches.to(self._device))
+            found.append(features.cpu())
+        array: Features = torch.cat(found).numpy()
         return array
 
     @staticmethod

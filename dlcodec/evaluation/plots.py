@@ -34,7 +34,9 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # the name of a folder may have dollars
 
 
 def _lines(axes: Axes, lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> None:
@@ -43,7 +45,8 @@ def _lines(axes: Axes, lines: Sequence[tuple[str, Sequence[float], Sequence[floa
     for number, (name, x, y) in enumerate(lines):
         marker, dashes = _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)]
         shade = shades(number * 0.8 / max(1, len(lines) - 1))
-        axes.plot(x, y, label=name, color=shade, marker=marker, linestyle=dashes, markersize=5)
+        label = f" {name}" if name.startswith("_") else name  # which a legend would leave out
+        axes.plot(x, y, label=label, color=shade, marker=marker, linestyle=dashes, markersize=5)
     if lines:
         _legend(axes)
 
@@ -122,7 +125,7 @@ def tau_figure(runs: Sequence[Run], metric: str) -> Figure:
 
 
 def steps_figure(runs: Sequence[Run], metric: str) -> Figure:
-    """A metric over the sampler's steps, one line a tau, at the lowest seed.
+    """A metric over the sampler's steps, one line a tau, at its lowest seed.
 
     The level is the middle one of those at which the most numbers of steps were measured.
     """
@@ -134,9 +137,10 @@ def steps_figure(runs: Sequence[Run], metric: str) -> Figure:
             continue
         level = _middle((row.point.quality, row.point.steps) for row in rows)
         rows = [row for row in rows if row.point.quality == level]
-        seed = min(row.point.seed or 0 for row in rows)
         for tau in dict.fromkeys(row.point.tau for row in rows):
-            path = [row for row in rows if (row.point.tau, row.point.seed) == (tau, seed)]
+            path = [row for row in rows if row.point.tau == tau]
+            seed = min(row.point.seed or 0 for row in path)
+            path = [row for row in path if (row.point.seed or 0) == seed]
             name = f"{_prefix(runs, run)}{point_name(path[0].point)}, level {level:g}"
             lines.append((name, [float(row.point.steps or 0) for row in path], [row.metrics[metric] for row in path]))
     axes.set_xscale("log")

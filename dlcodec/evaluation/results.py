@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcodec.errors import InputError
+from dlcodec.evaluation.metrics import METRICS
 from dlcodec.files import readable, write_atomically
 
 SCHEMA = 1
@@ -119,8 +120,17 @@ def _flat(row: Row) -> dict[str, Any]:
 
 def csv_text(rows: Iterable[Row], metrics: Sequence[str], *, header: bool) -> str:
     """Rows as lines of ``results.csv``; floats at full precision, None as an empty cell."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*COLUMNS, *metrics], lineterminator="\n", restval="")
+    rows = list(rows)
+    stream = io.StringIO(newline="")
+    # By itself, csv leaves a carriage return in a file's name unquoted, and then cannot read it.
+    returns = any("\r" in row.image for row in rows)
+    writer = csv.DictWriter(
+        stream,
+        [*COLUMNS, *metrics],
+        lineterminator="\n",
+        restval="",
+        quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL,
+    )
     if header:
         writer.writeheader()
     writer.writerows(_flat(row) for row in rows)
@@ -159,13 +169,15 @@ def read_run(folder: Path) -> Run:
             raise InputError(f"the results in {folder} have schema {schema!r}; this version reads schema {SCHEMA}")
         kept = document["settings"]
         settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
+        if unknown := [name for name in settings.metrics if name not in METRICS]:
+            raise InputError(f"the results in {folder} have the metric {unknown[0]!r}, which this version lacks")
         failures = tuple(Failure(**failure) for failure in document["failures"])
-        text = (folder / "results.csv").read_text("utf-8")
+        text = (folder / "results.csv").read_bytes().decode()
         whole_lines = text[: text.rfind("\n") + 1]
-        rows = [_row(cells, settings.metrics) for cells in csv.DictReader(io.StringIO(whole_lines))]
+        rows = [_row(cells, settings.metrics) for cells in csv.DictReader(io.StringIO(whole_lines, newline=""))]
     except OSError as error:
         raise InputError(f"{folder} holds no results: cannot read {error.filename}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"the results in {folder} are damaged or of another version ({error!r})") from error
     images = tuple(row for row in rows if row.image != MEAN)
     means = mean_rows(images, {row.point: row.metrics for row in rows if row.image == MEAN})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -30,14 +31,27 @@ from dlcodec.evaluation.results import (
     write_run,
 )
 from dlcodec.files import make_folder, read_bounded, readable, write_atomically
-from dlcodec.image import RGB, load
+from dlcodec.image import RGB, read_opaque
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images, encode_image
 
 
 def file_digest(path: Path) -> str:
     """The first 16 hex digits of an image file's SHA-256; raises InputError, LimitError."""
-    return hashlib.sha256(read_bounded(path, DEFAULT_LIMITS.file_bytes)).hexdigest()[:16]
+    return _digest(read_bounded(path, DEFAULT_LIMITS.file_bytes))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def read_image(path: Path) -> tuple[RGB, str]:
+    """The pixels of an opaque image file, (H, W, 3) uint8 sRGB, and its ``file_digest``, of the same bytes.
+
+    Raises InputError, LimitError.
+    """
+    data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
+    return read_opaque(data, str(path), DEFAULT_LIMITS), _digest(data)
 
 
 def resume(plan: Plan, settings: Settings) -> tuple[list[Row], Settings]:
@@ -106,9 +120,11 @@ def _features_path(plan: Plan, image: str, point: Point | None) -> Path:
 
 def _keep_features(plan: Plan, image: str, point: Point | None, rgb: RGB) -> None:
     if plan.fid is not None:
+        stream = io.BytesIO()
+        np.save(stream, plan.fid.features(rgb))
         path = _features_path(plan, image, point)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, plan.fid.features(rgb))
+        make_folder(path.parent)
+        write_atomically(path, stream.getvalue(), force=True)
 
 
 def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row | Failure]:
@@ -119,10 +135,11 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
     if not missing:
         return
     try:
-        digest = file_digest(image)
-        rgb = load(image, DEFAULT_LIMITS)
+        rgb, digest = read_image(image)
         _keep_features(plan, name, None, rgb)
-    except DlcodecError as error:
+    except OutputError:
+        raise
+    except Exception as error:  # whatever is wrong with one image, the others go on
         yield _failure(name, error, len(missing))
         return
     height, width = rgb.shape[:2]
@@ -140,7 +157,7 @@ def measure_image(plan: Plan, image: Path, done: Sequence[Row]) -> Iterator[Row 
                 yield Row(name, 1, digest, width, height, point, size, bpp, values)
         except OutputError:
             raise
-        except Exception as error:  # whatever is wrong with one image, the others go on
+        except Exception as error:  # as above
             what = f"{name}, {first.codec} quality {first.quality:g}"
             yield _failure(what, error, len(points) - finished)
 
@@ -182,7 +199,7 @@ def evaluate(
     rows, failures = list(earlier), list(known)
     write_run(plan.output, settings, rows, [], failures)
     try:
-        with (plan.output / "results.csv").open("a", encoding="utf-8") as stream:
+        with (plan.output / "results.csv").open("a", encoding="utf-8", newline="") as stream:
             for image in list_images(plan.source):
                 for event in measure_image(plan, image, [row for row in rows if row.image == readable(image.name)]):
                     if isinstance(event, Row):

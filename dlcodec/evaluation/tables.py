@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlcodec.console import printable
 from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.results import OURS, Run
 
@@ -26,5 +27,5 @@ def peer_table(run: Run, metrics: tuple[str, ...]) -> str:
     for row in run.means:
         if row.point.codec != OURS:
             values = " | ".join(f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in metrics)
-            lines.append(f"| {row.point.codec} | {row.point.quality:g} | {row.bpp:.4f} | {values} |")
+            lines.append(f"| {printable(row.point.codec)} | {row.point.quality:g} | {row.bpp:.4f} | {values} |")
     return "\n".join(lines)

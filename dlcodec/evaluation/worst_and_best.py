@@ -13,9 +13,9 @@ from dlcodec.evaluation.curves import at_main_setting
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import middle_level
 from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
-from dlcodec.evaluation.run import file_digest
+from dlcodec.evaluation.run import read_image
 from dlcodec.files import read_bounded
-from dlcodec.image import RGB, load
+from dlcodec.image import RGB
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_images
 from dlcodec.windows import most_different
@@ -50,9 +50,9 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
     ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
     """
     path = image_path(Path(run.settings.source), row.image)
-    if file_digest(path) != row.sha256:
+    original, digest = read_image(path)
+    if digest != row.sha256:
         raise InputError(f"{path} is another picture than the one that was measured")
-    original = load(path, DEFAULT_LIMITS)
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     header = unpack(data, DEFAULT_LIMITS).header

@@ -103,9 +103,11 @@
     }
   }
 
+  // From elsewhere than the slider, which announces itself.
   function choose(index) {
     slider.value = Math.min(end, Math.max(0, index));
     render();
+    find("said").textContent = slider.getAttribute("aria-valuetext");
   }
 
   const moveDivider = (percent) => set({ split: Math.min(100, Math.max(0, percent)) });
@@ -129,6 +131,7 @@
   });
 
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  // Single letters and signs act on the pictures, while they have the focus, and nowhere else (WCAG 2.1.4).
   const keys = {
     s: () => set({ view: "split" }),
     d: () => set({ view: "pair" }),
@@ -154,7 +157,7 @@
     else if (arrow && event.target === divider) moveDivider(state.split + 2 * (arrow[0] - arrow[1]));
     else if (event.target === divider && ["Home", "End"].includes(event.key)) moveDivider(event.key === "End" ? 100 : 0);
     else if (arrow && arrow[0] && !steers) choose(+slider.value + arrow[0]);
-    else if (keys[event.key.toLowerCase()] && !(event.key === " " && control && control !== slider)) keys[event.key.toLowerCase()]();
+    else if (keys[event.key.toLowerCase()] && stage.contains(event.target) && !(event.key === " " && control)) keys[event.key.toLowerCase()]();
     else return;
     event.preventDefault();
   });
@@ -166,4 +169,5 @@
     find("ticks").append(tick);
   });
   render();
+  stage.focus({ preventScroll: true, focusVisible: false });
 }

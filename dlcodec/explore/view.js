@@ -33,6 +33,7 @@ function makeView(stage, width, height, paneCount, changed) {
   }
 
   function place() {
+    if (!stage.clientWidth || !stage.clientHeight) return; // it is not shown: nothing fits into it
     const pane = panes();
     scale = fitted ? fitting(pane) : bound(scale, pane);
     x = keepInside(x, width, pane.w);

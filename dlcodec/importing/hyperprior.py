@@ -34,8 +34,12 @@ _LEAST_REACH = 8
 
 
 def rename(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A state dict of any version of CompressAI, of DataParallel too, under the names of today."""
-    renamed: Mapping[str, Tensor] = remap_old_keys("entropy_bottleneck", load_pretrained(dict(tensors)))
+    """A state dict of any version of CompressAI, of DataParallel too, under the names of today; raises WeightsError."""
+    state: Mapping[str, Tensor] = load_pretrained(dict(tensors))
+    for name in state:
+        if name.startswith("entropy_bottleneck") and not name.startswith("entropy_bottleneck."):
+            raise WeightsError(f"it has {name}, which no hyperprior codec has")
+    renamed: Mapping[str, Tensor] = remap_old_keys("entropy_bottleneck", state)
     return renamed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import re
 import urllib.request
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def fetch(architecture: str, quality: int) -> Source:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
             data = answer.read(MOST_BYTES)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise WeightsError(f"cannot download {url}: {getattr(error, 'reason', error)}") from error
     promised = _DIGEST.search(url)
     if promised and not hashlib.sha256(data).hexdigest().startswith(promised[1]):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from dlcodec.bench import children, machine
@@ -145,6 +146,7 @@ def test_the_sweep_grows_until_its_time_is_up() -> None:
         (["--steps", "51"], "steps"),
         (["-q", "9"], "level"),
         (["--size", "big"], "size"),
+        (["--tau", "1", "--peer", "compressai", "-q", "1.5"], "compressai has whole levels only, not 1.5"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments: list[str], message: str) -> None:
@@ -164,3 +166,16 @@ def test_a_command_is_not_charged_with_the_memory_of_the_one_that_starts_it() ->
     _, _, peak = children._run(["--version"])
     assert 2**20 < peak < 2**27
     assert len(held) == 2**28
+
+
+def test_children_run_no_file_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json", "typer"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    children._run(["--version"])
+
+
+def test_the_name_of_a_picture_sends_a_terminal_no_commands(tmp_path: Path) -> None:
+    Image.new("RGB", (70, 50)).save(tmp_path / "a\x1b[2J.png")
+    assert bench("--tau", "1", str(tmp_path / "a\x1b[2J.png")).startswith("a\\x1b[2J.png, 70 x 50")

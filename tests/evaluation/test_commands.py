@@ -81,6 +81,22 @@ def test_report_plots_and_compare(request_of: Start, tmp_path: Path, run: Comman
     assert "the figures say little" in result.stderr
 
 
+def test_the_tables_of_a_run_of_peers_alone_are_those_of_the_peers(request_of: Start, run: Command) -> None:
+    request = request_of(taus=(), peers=("jpeg",))
+    finish(request)
+    result = run("tables", request.output)
+    assert (result.returncode, [line for line in result.stdout.splitlines() if "#" in line]) == (0, ["### Peers"])
+    assert "level" not in result.stdout
+
+
+def test_the_name_of_a_run_sends_a_terminal_no_commands(request_of: Start, tmp_path: Path, run: Command) -> None:
+    request = request_of(output=tmp_path / "a\x1b[2J")
+    finish(request)
+    result = run("compare", request.output, request.output)
+    assert result.stdout.startswith("psnr, a\\x1b[2J against a\\x1b[2J\n")
+    assert "\x1b" not in result.stdout
+
+
 def test_a_folder_that_another_run_writes_into_is_refused(
     pictures: Path, tmp_path: Path, tiny: Path, run: Command
 ) -> None:

@@ -110,6 +110,13 @@ def test_lpips_without_weights_or_network_says_so(tmp_path: Path, monkeypatch: p
         find_lpips("squeeze", tmp_path)
 
 
+def test_a_picture_too_small_for_lpips_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcodec.evaluation.metrics.find_lpips", lambda *_: torch.nn.PairwiseDistance())
+    measure = load_measure("lpips-alex", "cpu", None)
+    with pytest.raises(InputError, match="lpips needs pictures of at least 32 pixels a side"):
+        measure(np.zeros((31, 40, 3), np.uint8), np.zeros((31, 40, 3), np.uint8))
+
+
 def test_damaged_lpips_weights_are_refused(tmp_path: Path) -> None:
     import_lpips()
     (tmp_path / "lpips_v0.1_alex.safetensors").write_bytes(b"garbage")
@@ -139,3 +146,18 @@ def test_patches_are_two_grids_half_a_patch_apart(photo: RGB) -> None:
     assert (patches[2] == photo[128:384, 128:384].transpose(2, 0, 1)).all()
     with pytest.raises(InputError, match="256 pixels"):
         cut_patches(photo[:255])
+
+
+def test_the_patches_of_a_large_picture_go_through_the_network_in_batches() -> None:
+    sizes: list[int] = []
+
+    def extract(patches: Tensor) -> tuple[Tensor]:
+        sizes.append(len(patches))
+        return (patches.float().mean((2, 3)),)
+
+    fid = PatchFid.__new__(PatchFid)
+    fid._extract, fid._device = extract, "cpu"
+    picture = np.random.default_rng(0).integers(0, 256, (1280, 1280, 3), dtype=np.uint8)
+    features = fid.features(picture)
+    assert sizes == [32, 9]
+    np.testing.assert_allclose(features, cut_patches(picture).mean((2, 3)), rtol=1e-5)

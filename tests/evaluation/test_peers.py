@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +62,20 @@ def test_an_unknown_or_absent_peer_is_one_sentence(monkeypatch: pytest.MonkeyPat
         load_peer("avif")
 
 
+@pytest.mark.parametrize("name", ["bpg", "vtm"])
+def test_a_classical_peer_without_compressai_is_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: program)
+    monkeypatch.setenv("DLCODEC_VTM", str(tmp_path))
+    for part in ("bin/EncoderAppStatic", "bin/DecoderAppStatic", "cfg/encoder_intra_vtm.cfg"):
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).touch()
+    monkeypatch.setitem(sys.modules, "compressai.utils.bench", None)
+    with pytest.raises(UsageError, match=rf"peer {name} needs the package compressai .*pip install 'dlcodec\[train\]'"):
+        load_peer(name)
+
+
 def write_program(path: Path, body: str) -> None:
     path.write_text(f"#!{sys.executable}\nimport sys\nfrom PIL import Image\n{body}")
     path.chmod(0o755)
@@ -89,3 +104,21 @@ def test_bpg_runs_through_its_programs(monkeypatch: pytest.MonkeyPatch, tmp_path
     write_program(tmp_path / "bpgdec", "sys.exit(3)\n")
     with pytest.raises(DlcodecError, match="bpg failed at quality 27"):
         peer.code(photo[:64, :80], 27)
+
+
+def test_a_program_that_fails_leaves_no_file_open_or_behind_and_nothing_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: RGB, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("compressai.utils.bench.codecs", exc_type=(ImportError, RuntimeError))  # type: ignore[arg-type]
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    write_program(tmp_path / "bpgenc", "print('no such preset')\nsys.exit(3)\n")
+    write_program(tmp_path / "bpgdec", "")
+    peer = load_peer("bpg")
+    before = sorted(os.listdir("/dev/fd"))
+    with pytest.raises(DlcodecError, match="bpg failed at quality 27"):
+        peer.code(photo[:64, :80], 27)
+    assert sorted(os.listdir("/dev/fd")) == before
+    assert not list((tmp_path / "temporary").iterdir())
+    assert capfd.readouterr() == ("", "no such preset\n\n")

@@ -221,3 +221,21 @@ def test_the_worst_image_is_the_one_with_the_worst_value() -> None:
     worst = {title.split(",")[0]: row.image for title, row in chosen if "worst" in title}
     assert worst == {"PSNR (dB)": "kodim02.png", "LPIPS (alex)": "kodim03.png"}
     assert {row.point for _, row in chosen} <= {Point("dlcodec", 2, 0.0, 10, seed) for seed in (0, 1)}
+
+
+def test_steps_are_drawn_where_each_tau_has_a_seed_of_its_own() -> None:
+    run = made_up()
+    rows = [row for row in run.rows if row.point.seed is None or row.point.seed == (row.point.tau == 0.5)]
+    lines = _lines(replace(run, rows=tuple(rows), means=tuple(mean_rows(rows, {}))), "steps-psnr")
+    assert [[steps for steps, _ in line] for line in lines.values()] == [[1, 10], [1, 10]]
+
+
+def test_the_name_of_a_folder_stands_in_the_legend_as_it_is() -> None:
+    runs = [replace(made_up(), name=name) for name in ("_a", "$b_1$")]
+    figure = draw(runs)["tau-psnr"]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text().strip() for text in legend.get_texts()] == [
+        f"{run.name}: level 2, 0.400 bpp" for run in runs
+    ]
+    assert not any(text.get_parse_math() for text in legend.get_texts())

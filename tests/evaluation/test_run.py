@@ -173,6 +173,56 @@ def test_results_of_another_schema_are_refused(request_of: Start) -> None:
         read_run(request.output)
 
 
+def test_a_metric_of_a_newer_version_is_refused(request_of: Start) -> None:
+    request = request_of(levels=(0.0,))
+    finish(request)
+    path = request.output / "results.json"
+    path.write_text(path.read_text().replace('"psnr"\n', '"cvvdp"\n'))
+    with pytest.raises(InputError, match="have the metric 'cvvdp', which this version lacks"):
+        read_run(request.output)
+
+
+def test_a_table_that_csv_cannot_read_is_damaged(request_of: Start) -> None:
+    request = request_of(levels=(0.0,))
+    finish(request)
+    with (request.output / "results.csv").open("a") as stream:
+        stream.write("a" * 2**18 + "\n")
+    with pytest.raises(InputError, match=r"damaged.*field larger than field limit"):
+        read_run(request.output)
+
+
+def test_the_name_of_an_image_may_have_a_carriage_return(request_of: Start, pictures: Path) -> None:
+    (pictures / "a.png").rename(pictures / "a\r1.png")
+    run, _ = finish(request_of(levels=(0.0,)))
+    assert {row.image for row in run.rows} == {"a\r1.png", "b.png"}
+    assert finish(request_of(levels=(0.0,)))[1] == []
+
+
+def test_an_image_is_read_once_for_its_digest_and_its_pixels(
+    request_of: Start, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = evaluate.__globals__["read_bounded"]
+
+    def read(path: Path, most: int) -> bytes:
+        data: bytes = original(path, most)
+        if path.parent == pictures:
+            Image.new("RGB", (9, 9)).save(path)  # exchanged as soon as it was read
+        return data
+
+    expected = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in pictures.glob("*.png")}
+    monkeypatch.setitem(evaluate.__globals__, "read_bounded", read)
+    rows = [event for event in evaluate(*begin(request_of(levels=(0.0,)))) if isinstance(event, Row)]
+    assert {row.image: row.sha256 for row in rows} == expected
+    assert {(row.width, row.height) for row in rows} == {(70, 48), (64, 64)}
+
+
+def test_an_image_with_transparent_pixels_is_reported(request_of: Start, pictures: Path) -> None:
+    Image.new("RGBA", (64, 64), (1, 2, 3, 4)).save(pictures / "c.png")
+    _, events = finish(request_of(levels=(0.0,)))
+    (failure,) = [event for event in events if isinstance(event, Failure)]
+    assert (failure.what, failure.exit_code, "has transparent pixels" in failure.error) == ("c.png", 3, True)
+
+
 def test_a_run_refuses_rows_of_other_weights_metrics_or_images(
     request_of: Start, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +331,21 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
     assert run.means[0].metrics["fid"] == pytest.approx(np.abs(colours[0] - colours[1]).max(), abs=1e-3)
     assert run.means[0].metrics["fid"] > 0
     assert all("fid" not in row.metrics for row in run.rows)
+
+
+def test_an_original_whose_features_cannot_be_had_does_not_end_the_run(request_of: Start) -> None:
+    class Small(ColourDistance):
+        def features(self, rgb: RGB) -> Features:
+            if rgb.shape[0] == 48:
+                raise MemoryError("too much")
+            return super().features(rgb)
+
+    plan, settings, _ = prepare(request_of(levels=(1.0,)))
+    plan = replace(plan, fid=Small())  # type: ignore[arg-type]
+    settings = replace(settings, metrics=("psnr", "fid"))
+    events = list(evaluate(plan, settings, resume(plan, settings)[0], []))
+    assert events[0] == Failure("a.png", "MemoryError: too much", 1, 1)
+    assert [event.image for event in events[1:] if isinstance(event, Row)] == ["b.png"]
 
 
 def test_a_metric_of_the_whole_set_that_fails_leaves_the_rest_whole(request_of: Start) -> None:

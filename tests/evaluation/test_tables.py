@@ -31,3 +31,9 @@ def test_peers_have_a_row_a_quality() -> None:
     assert lines[0] == "| codec | quality | bpp | psnr | lpips-alex |"
     assert lines[2] == "| jpeg | 10 | 0.1000 | 27.0000 | 0.4100 |"
     assert len(lines) == 6
+
+
+def test_the_name_of_a_codec_sends_a_terminal_no_commands() -> None:
+    run = made_up()
+    point = replace(run.means[-1].point, codec="\x1b[2Jjpeg")
+    assert "| \\x1b[2Jjpeg | 40 " in peer_table(replace(run, means=(replace(run.means[-1], point=point),)), ("psnr",))

@@ -104,7 +104,7 @@ def test_flicker_does_not_start_by_itself_under_reduced_motion(open_page: Open) 
 def test_the_heat_map_is_bright_where_the_chosen_tau_changed_something(open_page: Open) -> None:
     page = open_page(reduced_motion="reduce")
     page.get_by_role("checkbox", name="Heat map").check(force=True)
-    page.keyboard.press("f")
+    page.locator("#stage").press("f")
     assert page.locator("#legend").is_visible()
     page.locator("#heat[width='60']").wait_for(timeout=3000)
     hottest, cold = left_colour(page), colour_at(page, "#left", 0.8, 0.8)
@@ -157,6 +157,29 @@ def test_the_keyboard_does_it_all(open_page: Open) -> None:
     page.keyboard.press("1")
     assert box_of(page, "#left .sheet")["width"] == pytest.approx(60, abs=0.5)
     assert moved["y"] < fitted["y"]
+
+
+def test_letters_act_only_while_the_pictures_have_the_focus(open_page: Open) -> None:
+    page = open_page(reduced_motion="reduce")
+    stage = page.locator("#stage")
+    for control in ("#tau", "#help", "#heat-on"):
+        page.locator(control).press("d")
+        assert stage.get_attribute("data-view") == "split"
+    page.locator("#divider").press("d")
+    assert stage.get_attribute("data-view") == "pair"
+    page.locator("#tau").focus()
+    stage.click()
+    page.keyboard.press("s")
+    assert stage.get_attribute("data-view") == "split"
+
+
+def test_a_tau_that_is_chosen_away_from_the_slider_is_announced(open_page: Open) -> None:
+    page = open_page()
+    said = page.locator("#said")
+    page.get_by_role("slider", name="Tau").press("ArrowRight")
+    assert said.text_content() == ""  # the slider speaks for itself
+    page.locator("#help").press("ArrowRight")
+    assert said.text_content() == "tau 1, PSNR to tau 1: identical"
 
 
 def test_the_slider_s_own_keys_move_one_step(open_page: Open) -> None:

@@ -104,3 +104,29 @@ def test_everything_is_on_the_screen_at_every_size(open_page: Open, size: tuple[
         assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]
         assert 0 <= box["y"] <= box["y"] + box["height"] <= size[1]
     assert box_of(page, "#stage")["height"] >= 120
+
+
+@pytest.mark.parametrize("size", [(360, 400), (320, 256), (700, 200)])
+def test_in_a_small_window_the_page_scrolls_and_the_slider_keeps_its_width(
+    open_page: Open, size: tuple[int, int]
+) -> None:
+    page = open_page(viewport={"width": size[0], "height": size[1]})
+    assert box_of(page, "#stage")["height"] >= 120
+    for selector in ("#tau", "#views", "#heat-on + span", "#figures", "#help", "#facts"):
+        page.locator(selector).scroll_into_view_if_needed()
+        box = box_of(page, selector)
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= size[0]
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= size[1]
+    assert box_of(page, "#tau")["width"] >= 120
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+
+
+def test_a_stage_that_had_no_size_keeps_its_zoom(open_page: Open) -> None:
+    page = open_page()
+    for _ in range(4):
+        page.keyboard.press("+")
+    before = box_of(page, "#left .sheet")
+    for display in ("none", "block"):
+        page.locator("main").evaluate("(main, display) => { main.style.display = display; }", display)
+        page.wait_for_timeout(100)
+    assert box_of(page, "#left .sheet") == before
