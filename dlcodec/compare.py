@@ -14,8 +14,9 @@ from dlcodec.arguments import Crop, check_tau
 from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import read_bounded, readable, refuse_existing, refuse_input, write_atomically
-from dlcodec.image import RGB, png_bytes, psnr, read_opaque
+from dlcodec.image import png_bytes, psnr, read_opaque
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.sheet import Column, draw_sheet, enlarge
 from dlcodec.windows import SIDE, most_different
 

@@ -20,6 +20,7 @@ from dlcodec.console import say, show
 from dlcodec.container import unpack
 from dlcodec.files import make_folder, refuse_existing, write_atomically
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 from dlcodec.sheet import Column, draw_sheet
@@ -27,7 +28,7 @@ from dlcodec.sheet import Column, draw_sheet
 TAUS = (1.0, 0.5, 0.0)
 _LEVEL = 3.0
 _T = TypeVar("_T")
-Distance = Callable[[images.RGB, images.RGB], float]
+Distance = Callable[[RGB, RGB], float]
 
 
 def _timed(function: Callable[[], _T]) -> tuple[_T, float]:
@@ -37,7 +38,7 @@ def _timed(function: Callable[[], _T]) -> tuple[_T, float]:
     return function(), time.perf_counter() - begun
 
 
-def side_by_side(pictures: list[tuple[str, images.RGB]]) -> images.RGB:
+def side_by_side(pictures: list[tuple[str, RGB]]) -> RGB:
     """The pictures next to each other under their labels; below, the middle of each, enlarged to its width."""
     height, width = pictures[0][1].shape[:2]
     crop = min(width, height) // 3

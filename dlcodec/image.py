@@ -20,8 +20,7 @@ from dlcodec.files import read_bounded, take_bytes
 from dlcodec.jpeg import check_segments
 from dlcodec.limits import Limits
 from dlcodec.opening import allowing, quiet
-from dlcodec.picture import RGB as RGB
-from dlcodec.picture import Extras, Picture, Plane
+from dlcodec.picture import RGB, Extras, Picture, Plane
 from dlcodec.sections import MOST_METADATA, PNG_END
 
 _READ = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000")

@@ -13,7 +13,7 @@ from dlcodec import memory
 from dlcodec.arguments import Crop
 from dlcodec.codecs.base import Codec
 from dlcodec.errors import WeightsError
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 from dlcodec.tiles import Span, run_by_tiles
 
 

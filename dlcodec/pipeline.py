@@ -19,10 +19,11 @@ from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import CorruptFileError, WeightsError
 from dlcodec.fusion.fuse import choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
-from dlcodec.image import RGB, pad
+from dlcodec.image import pad
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import choose_device, load_codec, load_fusion
 from dlcodec.painting import View, base_picture, paint, repeatable, transform_tile
+from dlcodec.picture import RGB
 
 AfterStep = Callable[[], None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 _GAP = 8
 _TOP = 4

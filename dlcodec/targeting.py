@@ -18,11 +18,11 @@ from dlcodec.container import SECTION_GREY, Section
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.length import CodeLength
 from dlcodec.errors import UsageError
-from dlcodec.image import RGB, psnr
+from dlcodec.image import psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import choose_device
 from dlcodec.painting import base_picture
-from dlcodec.picture import Picture, to_luma
+from dlcodec.picture import RGB, Picture, to_luma
 from dlcodec.pipeline import AfterStep, AnalysedImage, analyse_image, encode_image
 from dlcodec.sections import pack_extras
 from dlcodec.targets import Target, search_level

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 SIDE = 160  # pixels: details show, and a few windows fit beside each other
 Window = tuple[slice, slice]

@@ -13,9 +13,10 @@ from dlcodec.arguments import Device, Precision, check_level, check_sampling, ch
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError
 from dlcodec.fusion.fuse import choose_synthesis_dtype
-from dlcodec.image import RGB, load
+from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.samples import COFFEE
 

@@ -11,7 +11,7 @@ from dlcodec.cli.options import Device, Force, Model, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
-    from dlcodec.image import RGB
+    from dlcodec.picture import RGB
 
 
 def compare(

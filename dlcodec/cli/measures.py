@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dlcodec.compare import Measure
-    from dlcodec.image import RGB
+    from dlcodec.picture import RGB
 
 
 def find_lpips() -> Callable[[RGB, RGB], float] | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from dlcodec.evaluation.metrics import Measure, load_measure
-from dlcodec.image import RGB, load
+from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images, encode_image
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from dlcodec.errors import DlcodecError, UsageError
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 _VTM_FOLDER = "DLCODEC_VTM"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dlcodec.errors import InputError, UsageError, WeightsError
-from dlcodec.image import RGB, psnr
+from dlcodec.image import psnr
 from dlcodec.lpips import load_lpips
+from dlcodec.picture import RGB
 
 Measure = Callable[[RGB, RGB], float]
 """Original and decoded picture, both (H, W, 3) uint8, to one number."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dlcodec.errors import InputError, WeightsError
 from dlcodec.evaluation.metrics import import_library
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 SIDE = 256
 _BATCH = 32

@@ -12,7 +12,7 @@ from PIL import Image, features
 
 from dlcodec.errors import UsageError
 from dlcodec.evaluation.classical import load_bpg, load_vtm
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 
 class Peer(Protocol):

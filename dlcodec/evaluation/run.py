@@ -31,8 +31,9 @@ from dlcodec.evaluation.results import (
     write_run,
 )
 from dlcodec.files import make_folder, read_bounded, readable, write_atomically
-from dlcodec.image import RGB, read_opaque
+from dlcodec.image import read_opaque
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images, encode_image
 
 

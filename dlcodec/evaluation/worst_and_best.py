@@ -15,8 +15,8 @@ from dlcodec.evaluation.plots import middle_level
 from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
 from dlcodec.evaluation.run import read_image
 from dlcodec.files import read_bounded
-from dlcodec.image import RGB
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images
 from dlcodec.windows import most_different
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 Map = npt.NDArray[np.uint8]
 _LEAST_TOP = 8

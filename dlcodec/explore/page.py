@@ -16,7 +16,8 @@ import numpy as np
 
 from dlcodec.explore.differences import change, choose_top, draw_map
 from dlcodec.explore.pictures import LOSSLESS, check_side, fit, webp_map
-from dlcodec.image import RGB, psnr
+from dlcodec.image import psnr
+from dlcodec.picture import RGB
 
 _FOLDER = Path(__file__).parent
 _SLOT = re.compile(r"\{\{(\w+)\}\}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from dlcodec.errors import LimitError
-from dlcodec.image import RGB
+from dlcodec.picture import RGB
 
 LOSSLESS = 100
 QUALITIES = (LOSSLESS, 95, 90, 85, 80, 70, 60)

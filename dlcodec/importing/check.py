@@ -11,9 +11,10 @@ from dlcodec.codecs.base import Codec
 from dlcodec.coding import code_known, run_steps
 from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import DlcodecError, WeightsError
-from dlcodec.image import RGB, load, psnr
+from dlcodec.image import load, psnr
 from dlcodec.importing.conversion import Converted
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.samples import COFFEE
 
 _SIDE = 384

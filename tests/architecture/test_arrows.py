@@ -42,10 +42,11 @@ ARROWS = {
     "info": {"container", "limits"},
     "loading": {"arguments", "checkpoint", "codecs", "errors", "fusion"},
     "coding": {"codecs", "container", "entropy", "errors"},
-    "painting": {"arguments", "codecs", "errors", "image", "memory", "tiles"},
+    "painting": {"arguments", "codecs", "errors", "memory", "picture", "tiles"},
     "pipeline": {
         *("arguments", "checkpoint", "codecs", "coding", "container", "entropy", "errors", "fusion", "image", "limits"),
         *("loading", "memory", "painting"),
+        "picture",
     },
     "selection": {"checkpoint", "errors", "families"},
     "targets": {"errors"},
@@ -53,9 +54,9 @@ ARROWS = {
         *("arguments", "checkpoint", "codecs", "coding", "container", "entropy", "errors", "image", "limits"),
         *("loading", "painting", "picture", "pipeline", "sections", "targets", "thumbnail"),
     },
-    "sheet": {"image"},
-    "windows": {"image"},
-    "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows"},
+    "sheet": {"picture"},
+    "windows": {"picture"},
+    "compare": {"arguments", "container", "errors", "files", "image", "limits", "sheet", "windows", "picture"},
     "demo": {
         "arguments",
         "checkpoint",
@@ -67,6 +68,7 @@ ARROWS = {
         "pipeline",
         "samples",
         "sheet",
+        "picture",
     },
     "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "metadata", "picture", "sections"},
     "streams": {"errors", "files"},
@@ -83,6 +85,7 @@ ARROWS = {
     "importing": {
         *("checkpoint", "codecs", "coding", "entropy", "errors", "files", "image", "importing", "limits", "samples"),
         "training",
+        "picture",
     },
     "evaluation": {
         *(
@@ -98,6 +101,7 @@ ARROWS = {
             "image",
         ),
         *("limits", "loading", "lpips", "machine", "pipeline", "selection", "windows"),
+        "picture",
     },
     "explore": {
         "arguments",
@@ -111,6 +115,7 @@ ARROWS = {
         "limits",
         "pipeline",
         "selection",
+        "picture",
     },
     "": {
         *("arguments", "container", "errors", "files", "image", "info", "limits", "picture", "pipeline", "sections"),

@@ -19,8 +19,9 @@ from dlcodec.evaluation.patch_fid import Features
 from dlcodec.evaluation.plan import lay_points, prepare
 from dlcodec.evaluation.results import Failure, Point, Row, read_run
 from dlcodec.evaluation.run import evaluate, resume
-from dlcodec.image import RGB, load, psnr
+from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images, encode_image
 from tests.evaluation.conftest import Start, begin, finish
 from tests.tiny import write_checkpoint, write_fusion
