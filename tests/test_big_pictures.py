@@ -16,6 +16,7 @@ from PIL import Image
 import dlcodec
 from dlcodec import memory
 from dlcodec.arguments import Crop
+from dlcodec.bench.children import _run
 from dlcodec.checkpoint import find, load_arrays
 from dlcodec.codecs import codec_class
 from dlcodec.errors import LimitError, UsageError
@@ -262,3 +263,18 @@ def test_tiles_of_a_wider_codec_take_more_memory(tiny: Path, monkeypatch: pytest
     codec = codec_class("mean-scale")(found.config, load_arrays(found), torch.device("cpu"))
     assert codec.latent_channels == found.config["M"]
     assert codec.bytes_per_latent == usual * found.config["N"] // 4
+
+
+@pytest.mark.slow
+def test_a_process_keeps_to_its_bound_of_memory(photo: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command takes at most, as the system counts it, with the shipped weights."""
+    monkeypatch.setenv("DLCODEC_WEIGHTS", "")
+    picture, coded = tmp_path / "a.png", tmp_path / "a.dlc"
+    Image.fromarray(np.tile(photo, (4, 4, 1))).save(picture)
+    for line in (
+        ["encode", picture, "-o", coded],
+        ["decode", coded, "-o", tmp_path / "1.png", "--tau", "1"],
+        ["decode", coded, "-o", tmp_path / "0.png", "--tau", "0"],
+    ):
+        *_, peak_bytes = _run([*line, "--max-memory", "1.25"])
+        assert peak_bytes <= 1.25 * 2**30
