@@ -89,10 +89,7 @@ class ContextModel:
         if np.count_nonzero(taps) != np.count_nonzero(kernel):
             raise WeightsError("the context model looks at what is not decoded yet")
         self.context = _Matrix(taps.transpose(0, 2, 1).reshape(-1, contexts), context)
-        first, *rest = (_Matrix(m[:, :, 0, 0].T, layer) for m, layer in zip(matrices, layers, strict=True))
-        self.from_features = first.weight[: self.features]
-        first.weight = np.ascontiguousarray(first.weight[self.features :])
-        self.layers = (first, *rest)
+        self.layers = [_Matrix(m[:, :, 0, 0].T, layer) for m, layer in zip(matrices, layers, strict=True)]
 
     def start(self, features: Integers) -> ContextPass:
         """Begin an area of ``features`` (F, h, w) int32."""
@@ -110,16 +107,12 @@ class ContextPass:
         # The same position by position with zeros around it, and no larger than an activation may be.
         self._padded = np.zeros(((height + _REACH) * columns, model.channels))
         self._taps = np.array([dy * columns + dx for dy, dx in _TAPS])
-        # What the features add to the first layer is known beforehand. Sums are exact, so they may be cut anywhere.
-        first = model.layers[0]
-        self._known = np.empty((height * width, first.weight.shape[1]))
-        for row in range(height):
-            known = self._known[row * width : (row + 1) * width]
-            np.matmul(features[:, row].T.astype(np.float64), model.from_features, out=known)
-            known += first.bias
+        self._features = np.ascontiguousarray(features.reshape(len(features), -1).T)
         most = -(-width // _SLOPE_ROWS)
         self._seen = np.empty((most, len(_TAPS), model.channels))
-        self._sums = [np.empty((most, matrix.weight.shape[1])) for matrix in (model.context, *model.layers)]
+        self._contexts = np.empty((most, model.context.weight.shape[1]))
+        self._known = np.empty((most, model.layers[0].weight.shape[0]))
+        self._sums = [np.empty((most, matrix.weight.shape[1])) for matrix in model.layers]
 
     def _place(self, wave: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         """Where the positions of a wave lie in ``_padded``."""
@@ -131,12 +124,14 @@ class ContextPass:
         model, count = self._model, len(wave)
         seen = self._seen[:count]
         np.take(self._padded, self._place(wave)[:, None] + self._taps, axis=0, out=seen, mode="clip")
-        total = np.matmul(seen.reshape(count, -1), model.context.weight, out=self._sums[0][:count])
+        total = np.matmul(seen.reshape(count, -1), model.context.weight, out=self._contexts[:count])
         total += model.context.bias
-        x = model.context.finish(total)
-        for number, (matrix, sums) in enumerate(zip(model.layers, self._sums[1:], strict=True)):
+        x = self._known[:count]
+        x[:, : model.features] = self._features[wave]
+        x[:, model.features :] = model.context.finish(total)
+        for matrix, sums in zip(model.layers, self._sums, strict=True):
             total = np.matmul(x, matrix.weight, out=sums[:count])
-            total += matrix.bias if number else self._known[wave]
+            total += matrix.bias
             x = matrix.finish(total)
         found = x.astype(np.int32)
         return found[:, : model.channels], found[:, model.channels :]
