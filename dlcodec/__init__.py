@@ -195,7 +195,8 @@ def decode_taus(
     """Decompress a .dlc file once for several taus; yields a Pillow image each, in their order.
 
     Each is the picture that ``decode`` gives for its tau. Arguments and errors are those of ``decode``; what is wrong
-    with taus, steps, seed, crop, limits or the file is raised here, before the first picture is asked for.
+    with taus, steps, seed, crop, limits or the file is raised here, before the first picture is asked for; but for
+    weights with a wider latent than the shipped ones, whether ``max_memory`` is enough.
     """
     from dlcodec import memory
     from dlcodec.arguments import Crop, check_sampling, check_tau

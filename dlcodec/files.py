@@ -124,10 +124,11 @@ def write_together(files: Mapping[Path, bytes], *, force: bool) -> None:
                 with _telling(path):
                     _publish(temporary[path], path, force=force)
                 new.append(path)
-        except OutputError:
+        except BaseException:
             if not force:  # then they replaced nothing, and are parts of nothing
                 for path in new:
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink()
             raise
     finally:
         for each in temporary.values():

@@ -140,7 +140,7 @@ class Writing:
 
 
 def choose_writing(path: Path, quality: int | None) -> Writing:
-    """The target that the suffix of an output names; ``quality`` is 1 to 100, or None for the format's own.
+    """How the suffix of an output says that it is written; ``quality`` is 1 to 100, or None for the format's own.
 
     Raises UsageError for an unknown suffix, and for a quality out of its range or where nothing is lossy.
     """

@@ -174,12 +174,15 @@ def to_picture(image: Image.Image, *, strip: bool = False, warn: Warn = _ignore)
     layout = tiles[0][3] if tiles else None  # of samples in the file, which Pillow forgets once it has read them
     image.load()
     exif, xmp = metadata.read_exif(image), metadata.read_xmp(image)
+    bare = Image.Image()  # Pillow keeps the EXIF that it has read once, whatever becomes of the bytes
+    bare.info = image.info
+    turn = _TURNS.get(metadata.read_orientation(bare))
     if "transparency" in image.info:
         image = image.copy()  # of which _split_alpha takes it away
     upright = None if exif is None else metadata.upright_exif(exif)
     if exif is not None and upright is None:
         warn("its EXIF is damaged and left out")
-    if (turn := _TURNS.get(metadata.read_orientation(image))) is not None:
+    if turn is not None:
         image = image.transpose(turn)
     icc = image.info.get("icc_profile")
     image, alpha = _split_alpha(image, layout)
@@ -261,6 +264,8 @@ def png_bytes(rgb: RGB) -> bytes:
 
 def psnr(original: RGB, decoded: RGB) -> float:
     """``10 log10(255^2 / MSE)`` in dB over all samples of two uint8 pictures of one shape; infinite where equal."""
+    if original.shape != decoded.shape:
+        raise ValueError(f"pictures of shapes {original.shape} and {decoded.shape} have no PSNR")
     total = 0
     for top in range(0, len(original), _ROWS):  # less at once stays in the cache, and takes no memory to speak of
         rows = slice(top, top + _ROWS)

@@ -104,6 +104,20 @@ def test_of_several_files_none_is_left_where_one_came_to_be_without_force(tmp_pa
     assert (tmp_path / "b").read_bytes() == b"another's"
 
 
+def test_of_several_new_files_none_is_left_by_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.link
+
+    def link(source: Path, goal: Path) -> None:
+        if goal.name == "b":
+            raise KeyboardInterrupt
+        real(source, goal)
+
+    monkeypatch.setattr(files.os, "link", link)
+    with pytest.raises(KeyboardInterrupt):
+        write_together({tmp_path / "a": b"mine", tmp_path / "b": b"mine"}, force=False)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write anywhere, so the refusal is the one the system would give to others.
     def deny(*_: object, **__: object) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dlcodec import image as images
 from dlcodec.errors import InputError, LimitError
-from dlcodec.image import load, load_picture, pad, png_bytes, to_picture
+from dlcodec.image import load, load_picture, pad, png_bytes, psnr, to_picture
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras
 from tests.conftest import RGB
@@ -370,6 +370,28 @@ def test_an_orientation_that_can_be_read_counts_where_the_rest_of_exif_is_damage
     assert np.array_equal(rgb, np.rot90(colours, turns))
     assert extras.exif is None
     assert images.read_size(path, DEFAULT_LIMITS) == (rgb.shape[1], rgb.shape[0])
+
+
+def test_the_exif_that_an_image_has_now_says_how_it_lies(colours: RGB) -> None:
+    """Pillow remembers what it has read of EXIF, also where it is gone or changed since."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "JPEG", exif=turned)
+    image = Image.open(stream)
+    height, width = colours.shape[:2]
+    assert to_picture(image).rgb.shape[:2] == (width, height)
+    image.info["exif"] = b"Exif\0\0nonsense"
+    image.info["xmp"] = b'<rdf:Description tiff:Orientation="8"/>'
+    for _ in range(2):
+        assert to_picture(image).rgb.shape[:2] == (width, height)
+    del image.info["exif"], image.info["xmp"]
+    assert to_picture(image).rgb.shape[:2] == (height, width)
+
+
+def test_pictures_of_two_sizes_have_no_psnr(colours: RGB) -> None:
+    with pytest.raises(ValueError, match="have no PSNR"):
+        psnr(colours, colours[:-1])
 
 
 def test_damaged_exif_gives_a_size_and_no_warning(

@@ -354,7 +354,9 @@ def test_opening_asks_for_no_more_than_a_piece_at_a_time(tiny_file: bytes) -> No
     assert (opened.format, opened.size) == ("DLC", (70, 50))
 
 
-def test_opening_reads_no_further_than_the_limit(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_reads_hardly_further_than_the_limit(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dlcodec.pillow, "DEFAULT_LIMITS", replace(dlcodec.pillow.DEFAULT_LIMITS, file_bytes=40))
+    stream = io.BytesIO(tiny_file + bytes(5 * 2**20))
     with pytest.raises(Image.DecompressionBombError, match="larger than the limit of 40 bytes"):
-        open_bytes(tiny_file)
+        Image.open(stream)
+    assert stream.tell() <= 40 + 2**20

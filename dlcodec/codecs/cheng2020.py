@@ -13,7 +13,6 @@ from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.cheng2020_network import Cheng2020Network
 from dlcodec.codecs.hyperprior import HyperpriorCodec, latent_of, round_to_symbols
 from dlcodec.entropy.context import ContextModel, waves
-from dlcodec.errors import UsageError
 
 
 class Cheng2020Codec(HyperpriorCodec):
@@ -41,10 +40,6 @@ class Cheng2020Codec(HyperpriorCodec):
         super().__init__(config, tensors, device)
         masked, *others = self.exact_layers["context"]
         self.context = ContextModel(masked, others)
-
-    def check_refinable(self) -> None:
-        """Always raises UsageError: rounding a symbol otherwise would change the tables of later ones."""
-        raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
 
     def code_latent(self, features: Integers, y: npt.NDArray[np.float32] | None) -> CodingSteps:
         """A step a wave: of each position, from the top row down, all channels."""

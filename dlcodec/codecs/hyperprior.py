@@ -30,7 +30,7 @@ from dlcodec.entropy.exact import (
 )
 from dlcodec.entropy.length import CodeLength
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import WeightsError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -210,7 +210,9 @@ class HyperpriorCodec(ABC):
         raise NotImplementedError
 
     def check_refinable(self) -> None:
-        """As in ``codecs.base``."""
+        """As in ``codecs.base``: rounding a symbol otherwise may not change the tables of later ones."""
+        if type(self).predict is HyperpriorCodec.predict:
+            raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
         bits_per_error(self._lambdas, 0)
 
     @torch.inference_mode(False)

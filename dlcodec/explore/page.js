@@ -98,6 +98,8 @@
     render();
     if (turned) schedule();
     if ("view" in change) view.place();
+    const held = document.activeElement; // what is hidden now would give the focus to nobody
+    if (held !== stage && stage.contains(held) && !held.getClientRects().length) stage.focus({ preventScroll: true, focusVisible: false });
     if ("view" in change || "reference" in change || "heat" in change) {
       find("said").textContent = `${state.view}, against ${find("right-label").textContent}${state.heat ? ", heat map" : ""}`;
     }

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dlcodec import container
+from dlcodec import arguments, container
 from dlcodec.batch.resume import Wanted, complete_decoding, complete_encoding
-from dlcodec.entropy import exact
 from dlcodec.limits import DEFAULT_LIMITS
 from tests.conftest import RGB
 
@@ -87,5 +86,5 @@ def test_a_decoded_picture_is_complete_when_whole_and_of_its_size(pair: tuple[Pa
         assert not complete_decoding(source, picture, (70, 50), DEFAULT_LIMITS)
 
 
-def test_the_container_and_the_coder_count_levels_in_the_same_steps() -> None:
-    assert container.LEVEL_STEPS == exact.LEVEL_STEPS
+def test_levels_are_counted_in_the_steps_of_the_format() -> None:
+    assert arguments.LEVEL_STEPS == 256

@@ -167,10 +167,12 @@ def test_letters_act_only_while_the_pictures_have_the_focus(open_page: Open) -> 
         assert stage.get_attribute("data-view") == "split"
     page.locator("#divider").press("d")
     assert stage.get_attribute("data-view") == "pair"
+    page.keyboard.press("s")  # the divider, which had the focus, is hidden
+    assert stage.get_attribute("data-view") == "split"
     page.locator("#tau").focus()
     stage.click()
-    page.keyboard.press("s")
-    assert stage.get_attribute("data-view") == "split"
+    page.keyboard.press("d")
+    assert stage.get_attribute("data-view") == "pair"
 
 
 def test_a_tau_that_is_chosen_away_from_the_slider_is_announced(open_page: Open) -> None:
