@@ -28,6 +28,9 @@ _LAPLACE_SHARE = 0.1
 _INT32 = 2**31 - 1
 Arrays = dict[str, npt.NDArray[Any]]
 
+_CHANGES = ("denoiser.head.", "adapters.scale.")
+"""The tensors of a fusion network to which its changes are proportional."""
+
 
 def _shift(weight: Tensor, bias: Tensor) -> int:
     """The largest power of two by which a layer's weight fits int16, and its bias int32 with the activation's bits."""
@@ -194,8 +197,14 @@ def fusion_parts(
     params: Mapping[str, int],
     schedule: Mapping[str, Any],
     steps: int,
+    strength: float = 1.0,
 ) -> tuple[dict[str, Any], Arrays]:
-    """The config and arrays of a fusion checkpoint: networks in float16, ``mean`` and ``deviation`` in float32."""
+    """The config and arrays of a fusion checkpoint: networks in float16, ``mean`` and ``deviation`` in float32.
+
+    ``strength`` scales the change of the latent and those of the synthesis' weights, as ``1 - tau^2`` does: tau = 0 of
+    what is exported is ``sqrt(1 - strength)`` of what was trained.
+    """
+    tensors = {n: t * strength if n.startswith(_CHANGES) else t for n, t in tensors.items()}
     config = {"base": base, "denoiser": dict(params), "schedule": dict(schedule), "steps": steps}
     arrays = {
         n: (t.half() if n.startswith(("denoiser.", "adapters.")) else t.float()).numpy() for n, t in tensors.items()

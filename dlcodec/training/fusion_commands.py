@@ -253,6 +253,9 @@ def export_fusion(
         typer.Argument(help="Checkpoint to write.", show_default="fusion.safetensors beside the base"),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Default steps of the sampler.")] = 10,
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="What of the trained change tau 0 stands for.", show_default="all")
+    ] = 1.0,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Write the fusion checkpoint that ships: the moving average in float16, tied to its base by digest."""
@@ -269,8 +272,8 @@ def export_fusion(
         raise UsageError(f"{run} is no fusion network but an auxiliary encoder")
     recipe = dict(trained.recipe)
     config, arrays = fusion_parts(
-        load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps
+        load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps, strength
     )
-    record = {**recipe, **trained.state, "commit": current_commit()}
+    record = {**recipe, **trained.state, "strength": strength, "commit": current_commit()}
     digest = checkpoint.save(output, found.family, config, arrays, record, force=force)
     show(f"{output}: {checkpoint.read_metadata(output).file_bytes} bytes, digest {digest}")

@@ -306,8 +306,15 @@ def test_an_exported_network_decodes(
     for name, tensor in exported.items():
         torch.testing.assert_close(back[name], tensor, rtol=1e-3, atol=1e-4)
     record = json.loads(safe_open(folder / "fusion.safetensors", "np").metadata()["record"])
+    assert record["strength"] == 1
     assert record["step"] == 30
     assert record["data"] == ["tiles.tar"]
+    half = decode_image(data, 0.5, steps=1, precision="fp32")
+    answer = CliRunner().invoke(commands.app, [*arguments, "--strength", "0.75", "--force"])
+    assert answer.exit_code == 0, answer.output
+    gentle = decode_image(data, 0.0, steps=1, precision="fp32")
+    assert np.abs(gentle.astype(int) - half).max() <= 1  # 1 - .5^2
+    assert not np.array_equal(decode_image(data, 0.5, steps=1, precision="fp32"), half)
 
 
 @pytest.mark.parametrize(
