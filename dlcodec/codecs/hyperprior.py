@@ -205,14 +205,14 @@ class HyperpriorCodec(ABC):
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
         """The table and the mean of each symbol of y, given what the exact h_s says, all (M, h, w) int32.
 
-        A codec has this where they depend on no other symbol of y.
+        Raises UsageError, unless a codec has its own: where they depend on no other symbol of y.
         """
-        raise NotImplementedError
+        raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
 
     def check_refinable(self) -> None:
         """As in ``codecs.base``: rounding a symbol otherwise may not change the tables of later ones."""
         if type(self).predict is HyperpriorCodec.predict:
-            raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
+            self.predict(np.empty(0, np.int32))
         bits_per_error(self._lambdas, 0)
 
     @torch.inference_mode(False)
