@@ -52,7 +52,7 @@ def test_rate_and_error_together_are_smaller(
     crop = photo[130:290, 200:401]
     assert cost(crop, level, refine=True) < (1 - saving) * cost(crop, level, refine=False)
     plain, refined = (encode_image(crop, float(level), refine=refine) for refine in (False, True))
-    assert 0.95 * len(plain) < len(refined) < 1.12 * len(plain)
+    assert 0.9 * len(plain) < len(refined) < 1.12 * len(plain)
     assert psnr(crop, decode_image(refined, 1.0)) > psnr(crop, decode_image(plain, 1.0))
 
 
@@ -139,8 +139,8 @@ def test_bounded_memory_refines_by_tiles(tiny: Path, photo: RGB, monkeypatch: py
 
 def test_a_target_is_met_by_the_refined_file(shipped: None, photo: RGB) -> None:
     crop = photo[130:258, 200:328]
-    data, _ = encode_to_target(crop, Target("bytes", 1500), refine=True)
-    assert 0.99 * 1500 <= len(data) <= 1500
+    data, _ = encode_to_target(crop, Target("bytes", 1200), refine=True)
+    assert 0.99 * 1200 <= len(data) <= 1200
     assert data == encode_image(crop, dlcodec.read_info(data).level, refine=True)
 
 
