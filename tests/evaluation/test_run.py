@@ -165,21 +165,19 @@ def test_the_weights_of_a_metric_are_on_record_and_not_mixed(
         begin(request_of(metrics=names, metric_weights=folder))
 
 
-def test_results_of_another_schema_are_refused(request_of: Start) -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        ('"schema": 1', '"schema": 2', "have schema 2; this version reads schema 1"),
+        ('"psnr"\n', '"cvvdp"\n', "have the metric 'cvvdp', which this version lacks"),
+    ],
+)
+def test_results_of_a_newer_version_are_refused(request_of: Start, ours: str, theirs: str, told: str) -> None:
     request = request_of(levels=(0.0,))
     finish(request)
     path = request.output / "results.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(InputError, match="have schema 2; this version reads schema 1"):
-        read_run(request.output)
-
-
-def test_a_metric_of_a_newer_version_is_refused(request_of: Start) -> None:
-    request = request_of(levels=(0.0,))
-    finish(request)
-    path = request.output / "results.json"
-    path.write_text(path.read_text().replace('"psnr"\n', '"cvvdp"\n'))
-    with pytest.raises(InputError, match="have the metric 'cvvdp', which this version lacks"):
+    path.write_text(path.read_text().replace(ours, theirs))
+    with pytest.raises(InputError, match=told):
         read_run(request.output)
 
 
