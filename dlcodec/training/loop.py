@@ -6,7 +6,8 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,17 @@ class MovingAverage:
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, current in zip(self.module.parameters(), module.parameters(), strict=True):
             average.lerp_(current, 1 - decay)
+
+
+@contextmanager
+def _short_products() -> Iterator[None]:
+    """Within, products of float32 matrices take bfloat16 factors (TF32 on CUDA): SOAP's rotations need no more."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class ProgressLine:
@@ -161,7 +173,8 @@ def optimise(
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(weights, how.clip)
         if torch.isfinite(norm):
-            optimizer.step()
+            with _short_products():
+                optimizer.step()
         if side:
             optimizers["adam"].zero_grad(set_to_none=True)
             torch.autograd.backward(side.compute())
