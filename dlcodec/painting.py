@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from dlcodec import memory
 from dlcodec.arguments import Crop
 from dlcodec.codecs.base import Codec
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.errors import WeightsError
 from dlcodec.picture import RGB
 from dlcodec.tiles import Span, run_by_tiles
@@ -24,10 +24,10 @@ def repeatable(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def transform_tile(codec: Codec, rows: int, columns: int, work: int) -> int | None:
+def transform_tile(codec: Codec, rows: int, columns: int, work: int, reach: int = 0) -> int | None:
     """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole."""
-    grid = codec.stride // codec.latent_stride
-    return memory.choose_tile(rows, columns, codec.bytes_per_latent, work=work, halo=codec.synthesis_halo, grid=grid)
+    grid, halo = codec.stride // codec.latent_stride, codec.synthesis_halo + reach
+    return memory.choose_tile(rows, columns, codec.bytes_per_latent, work=work, halo=halo, grid=grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class View:
 
 
 def paint(
-    codec: Codec, y: Tensor, view: View, crop: Crop, work: int, changes: Mapping[str, Tensor], *, halved: bool = False
+    codec: Codec, y: Tensor, view: View, crop: Crop, work: int, changes: SynthesisChanges, *, halved: bool = False
 ) -> RGB:
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
 
@@ -68,8 +68,8 @@ def paint(
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
-    tile = transform_tile(codec, y.shape[2], y.shape[3], work)
-    pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo, ratio=stride)
+    tile = transform_tile(codec, y.shape[2], y.shape[3], work, changes.reach)
+    pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo + changes.reach, ratio=stride)
     top, left = crop.top - view.rows.first * stride, crop.left - view.columns.first * stride
     pixels = pixels[0, :, top : top + crop.height, left : left + crop.width]
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
@@ -79,4 +79,4 @@ def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int, *, halved: 
     """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
     near = View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
     with repeatable(y_hat.device):
-        return paint(codec, near.of_whole(y_hat), near, crop, work, {}, halved=halved)
+        return paint(codec, near.of_whole(y_hat), near, crop, work, SynthesisChanges({}), halved=halved)

@@ -211,7 +211,7 @@ def decode_images(
         del y_hat  # whoever asks for pictures may hold them while others write
         yield from (picture.copy() if left else picture for left in reversed(range(len(taus))))
         return
-    halo = codec.synthesis_halo
+    halo = codec.synthesis_halo + fusion.synthesis_reach
     near = View.of(crop, y_hat, codec.latent_stride, halo, 1)
     far = View.of(crop, y_hat, codec.latent_stride, halo + fusion.reach, fusion.window)
     noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))

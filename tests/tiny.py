@@ -12,6 +12,7 @@ from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams
 from dlcodec.fusion.adapters import SynthesisAdapters
+from dlcodec.fusion.blocks import BlockPlace, ResidualBlock
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.export import export_base, fusion_parts
 
@@ -53,6 +54,10 @@ def write_checkpoint(folder: Path, seed: int = 0, levels: int = 3, family: str =
 
 
 PARAMS = DenoiserParams(M=12, C=16, units=2, heads=2, window=8)
+PLACES = {
+    "mean-scale": (BlockPlace(after=1, ratio=2, hidden=6), BlockPlace(after=3, ratio=4, hidden=5)),
+    "cheng2020": (BlockPlace(after=1, ratio=1, hidden=6), BlockPlace(after=4, ratio=4, hidden=5)),
+}
 SCHEDULE = {"kind": "cosine", "offset": 0.008, "minimum": 1e-4}
 
 
@@ -78,7 +83,14 @@ def write_fusion(folder: Path, seed: int = 0, family: str = "mean-scale") -> Pat
         up.data.normal_(0, 0.02)
         scale.data.uniform_(0.5, 1.5)
     tensors |= {f"adapters.{name}": tensor for name, tensor in adapters.state_dict().items()}
-    config, arrays = fusion_parts(tensors, base.digest, asdict(params), SCHEDULE, 10)
+    for number, (place, channels) in enumerate(zip(PLACES[family], (8, 8), strict=True)):
+        block = ResidualBlock(channels, place.hidden, base.levels)
+        block.second.weight.data.normal_(0, 0.05)
+        block.scale.data.uniform_(0.5, 1.5)
+        block.spread.uniform_(0.5, 1.5)
+        tensors |= {f"blocks.{number}.{name}": tensor for name, tensor in block.state_dict().items()}
+    places = [asdict(place) for place in PLACES[family]]
+    config, arrays = fusion_parts(tensors, base.digest, asdict(params), SCHEDULE, 10, blocks=places)
     path = folder / family / "fusion.safetensors"
     checkpoint.save(path, family, config, arrays, {"data": "none: random weights for tests"}, force=True)
     return path

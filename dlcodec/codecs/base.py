@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.entropy.coder import Models
 
 Integers = npt.NDArray[np.int32]
@@ -113,9 +114,8 @@ class Codec(Protocol):
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
 
-    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None, *, halved: bool = False) -> Tensor:
+    def synthesise(self, y_hat: Tensor, changes: SynthesisChanges | None = None, *, halved: bool = False) -> Tensor:
         """The image (1, 3, H, W) float32, nominally in [0, 1], of a latent.
 
-        ``changes`` are added to the weights of the synthesis transform that they name, each as a matrix of the same
-        number of elements. Raises WeightsError where one fits no weight. ``halved`` lets it run in bfloat16.
+        Raises WeightsError where ``changes`` do not fit the transform. ``halved`` lets it run in bfloat16.
         """

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
-from dlcodec.codecs.layers import add_change
 from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import (
@@ -258,19 +258,17 @@ class HyperpriorCodec(ABC):
         return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, changes: Mapping[str, Tensor] | None = None, *, halved: bool = False) -> Tensor:
+    def synthesise(self, y_hat: Tensor, changes: SynthesisChanges | None = None, *, halved: bool = False) -> Tensor:
         """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; the rest as in ``codecs.base``."""
         g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
         if changes or halved:
             g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
         if changes:
             try:
-                for name, change in changes.items():
-                    parameter = g_s.get_parameter(name)
-                    parameter.data = add_change(parameter, change)
+                changes.apply(g_s, y_hat.shape[1])
             except torch.OutOfMemoryError:
                 raise
-            except (AttributeError, RuntimeError) as error:
+            except (AttributeError, IndexError, RuntimeError) as error:
                 raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
         image: Tensor = HalvedSynthesis(g_s)(y_hat) if halved else g_s(y_hat)
         return image

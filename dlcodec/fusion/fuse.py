@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.arguments import MOST_STEPS, Precision
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import scale_at
+from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, reach
 from dlcodec.fusion.denoiser import BLOCKS_HALO, Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
@@ -56,6 +58,18 @@ def _adapter(tensors: dict[str, Tensor], name: str, device: torch.device) -> tup
     return down.to(device), scale.to(device), up.to(device)
 
 
+def _block(tensors: dict[str, Tensor], number: int, place: BlockPlace, device: torch.device) -> ResidualBlock:
+    """Take one block's tensors out of ``tensors``."""
+    prefix = f"blocks.{number}."
+    own = {n.removeprefix(prefix): tensors.pop(n).float().to(device) for n in list(tensors) if n.startswith(prefix)}
+    if own["spread"].min() <= 0 or len(own["scale"]) == 0:
+        raise ValueError("a block has no deviation or no level")
+    with torch.device("meta"):
+        block = ResidualBlock(len(own["spread"]), place.hidden, len(own["scale"]))
+    block.load_state_dict(own, strict=True, assign=True)
+    return block.requires_grad_(False).eval()
+
+
 class Fusion:
     """Transforms decoded latents for one base codec.
 
@@ -87,6 +101,10 @@ class Fusion:
         if len(set(weights)) < len(weights):
             raise ValueError("two adapters are for the same weight")
         self._adapters = {weight: _adapter(rest, name, device) for weight, name in zip(weights, downs, strict=True)}
+        places = [BlockPlace(**place) for place in config.get("blocks", ())]
+        self._blocks = [(p.after, _block(rest, number, p, device)) for number, p in enumerate(places)]
+        self.synthesis_reach = reach(places)
+        """By how many latents farther a pixel depends on the latent below tau = 1."""
         if any(not name.startswith("denoiser.") for name in rest):
             raise ValueError("there are tensors that no part of it has")
         with torch.device("meta"):
@@ -100,19 +118,17 @@ class Fusion:
         self.bytes_per_latent = _MAPS * 4 * params.C
         """About how much memory D takes for each position of a tile."""
 
-    def changes(self, tau: float, level: float) -> dict[str, Tensor]:
-        """What is added to the weights of the synthesis transform, by name; nothing at tau = 1.
-
-        Each is a float32 matrix with the elements of its weight: a row for each of the first dimension, and the others
-        side by side. ``tau`` and ``level`` are in [0, 1].
-        """
+    def changes(self, tau: float, level: float) -> SynthesisChanges:
+        """What changes the synthesis transform, in float32; nothing does at tau = 1. Both are in [0, 1]."""
         if (share := 1 - tau * tau) == 0:
-            return {}
+            return SynthesisChanges({})
         at = torch.tensor([level])
-        return {
+        weights = {
             name: share * (down * scale_at(scale, at.to(scale.device)) @ up)
             for name, (down, scale, up) in self._adapters.items()
         }
+        blocks = tuple((after, block.at(level, share)) for after, block in self._blocks)
+        return SynthesisChanges(weights, blocks, self.synthesis_reach)
 
     @torch.inference_mode()
     def fuse(

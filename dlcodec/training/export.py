@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ _LAPLACE_SHARE = 0.1
 _INT32 = 2**31 - 1
 Arrays = dict[str, npt.NDArray[Any]]
 
-_CHANGES = ("denoiser.head.", "adapters.scale.")
+_CHANGES = re.compile(r"denoiser\.head\.|adapters\.scale\.|blocks\.\d+\.scale")
 """The tensors of a fusion network to which its changes are proportional."""
 
 
@@ -198,15 +199,19 @@ def fusion_parts(
     schedule: Mapping[str, Any],
     steps: int,
     strength: float = 1.0,
+    blocks: Sequence[Mapping[str, int]] = (),
 ) -> tuple[dict[str, Any], Arrays]:
-    """The config and arrays of a fusion checkpoint: networks in float16, ``mean`` and ``deviation`` in float32.
+    """The config and arrays of a fusion checkpoint: networks in float16, means and deviations in float32.
 
-    ``strength`` scales the change of the latent and those of the synthesis' weights, as ``1 - tau^2`` does: tau = 0 of
-    what is exported is ``sqrt(1 - strength)`` of what was trained.
+    ``strength`` scales the changes of the latent and of the synthesis, as ``1 - tau^2`` does: tau = 0 of what is
+    exported is ``sqrt(1 - strength)`` of what was trained. ``blocks`` are the places of the blocks.
     """
-    tensors = {n: t * strength if n.startswith(_CHANGES) else t for n, t in tensors.items()}
+    tensors = {n: t * strength if _CHANGES.match(n) else t for n, t in tensors.items()}
     config = {"base": base, "denoiser": dict(params), "schedule": dict(schedule), "steps": steps}
+    if blocks:
+        config["blocks"] = [dict(place) for place in blocks]
     arrays = {
-        n: (t.half() if n.startswith(("denoiser.", "adapters.")) else t.float()).numpy() for n, t in tensors.items()
+        n: (t.float() if n.rpartition(".")[2] in ("mean", "deviation", "spread") else t.half()).numpy()
+        for n, t in tensors.items()
     }
     return config, arrays

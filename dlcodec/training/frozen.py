@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +11,12 @@ from compressai.ops import quantize_ste
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.utils.hooks import RemovableHandle
 
 from dlcodec import checkpoint
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
+from dlcodec.errors import UsageError
+from dlcodec.fusion.blocks import MOST_HIDDEN, BlockPlace, ResidualBlock
 from dlcodec.training.base_stage import initialise
 from dlcodec.training.rate_distortion import TrainableCodec
 
@@ -36,6 +39,7 @@ class FrozenBase:
         self.digest, self.family, self.levels = found.digest, found.family, found.levels
         self.orientation: str = found.config["orientation"]
         self.channels: int = found.config["M"]
+        self.device = device
         model = TrainableCodec(self.family, HyperpriorParams(found.config["N"], self.channels, self.levels))
         initialise(model, path)
         model = model.to(device).eval().requires_grad_(False)
@@ -46,6 +50,8 @@ class FrozenBase:
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
         self.synthesis_shapes = {n: p.shape for n, p in self._network.g_s.named_parameters() if p.ndim == 4}
         self._changes: Changes = {}
+        self._amounts: Sequence[Tensor] = ()
+        self._attached: list[RemovableHandle] = []
         for name, layer in self._network.g_s.named_modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 layer.register_forward_hook(partial(self._change, f"{name}.weight"))
@@ -89,15 +95,46 @@ class FrozenBase:
         thin = functional.conv2d(x, up.view(-1, *layer.weight.shape[1:]), None, layer.stride, layer.padding)
         return out + torch.einsum("brhw,bcr->bchw", thin, down)
 
-    def _adapted(self, y: Tensor, changes: Changes) -> Tensor:
-        self._changes = changes
+    @torch.no_grad()
+    def stages(self, y: Tensor) -> list[Tensor]:
+        """What each layer of ``g_s`` gives for ``y`` (B, M, h, w), without changes and without blocks."""
+        self._changes, self._amounts = {}, ()
+        found, x = [], y
+        for layer in self._network.g_s:
+            x = layer(x)
+            found.append(x)
+        return found
+
+    def place(self, after: int, hidden: int) -> BlockPlace:
+        """The place of a block of ``hidden`` channels after this layer of ``g_s``; raises UsageError."""
+        layers = len(self._network.g_s)
+        if not (0 <= after < layers - 1 and 1 <= hidden <= MOST_HIDDEN):
+            raise UsageError(f"a block of {hidden} channels after layer {after}: there are layers 0 to {layers - 2}")
+        stage = self.stages(torch.zeros(1, self.channels, 2, 2, device=self.device))[after]
+        return BlockPlace(after, stage.shape[2] // 2, hidden)
+
+    def attach(self, blocks: Iterable[tuple[int, ResidualBlock]]) -> None:
+        """Let blocks act on what the layers of these numbers give, in place of those that did so far."""
+        for handle in self._attached:
+            handle.remove()
+        self._attached = [
+            self._network.g_s[after].register_forward_hook(partial(self._extend, number, block))
+            for number, (after, block) in enumerate(blocks)
+        ]
+
+    def _extend(self, number: int, block: ResidualBlock, layer: nn.Module, inputs: object, out: Tensor) -> Tensor:
+        return block(out, self._amounts[number]) if self._amounts else out  # type: ignore[no-any-return]
+
+    def _adapted(self, y: Tensor, changes: Changes, amounts: Sequence[Tensor]) -> Tensor:
+        self._changes, self._amounts = changes, amounts
         out: Tensor = self._network.g_s(y)
         return out
 
-    def synthesise(self, y: Tensor, changes: Changes | None = None) -> Tensor:
+    def synthesise(self, y: Tensor, changes: Changes | None = None, amounts: Sequence[Tensor] = ()) -> Tensor:
         """``g_s(y)``, (B, 3, H, W) float32, its weights changed as ``SynthesisAdapters.forward`` says.
 
-        Gradients pass through to ``y`` and to the factors of the changes.
+        ``amounts`` are those of the attached blocks (``ResidualBlock.amount``); without them none acts. Gradients pass
+        through to ``y``, to the factors of the changes, and to the blocks.
         """
         with self._autocast:
-            return self._synthesis(y.contiguous(memory_format=self.memory_format), changes or {}).float()
+            return self._synthesis(y.contiguous(memory_format=self.memory_format), changes or {}, amounts).float()

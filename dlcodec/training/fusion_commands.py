@@ -15,6 +15,7 @@ from dlcodec.arguments import MOST_STEPS
 from dlcodec.console import show
 from dlcodec.errors import UsageError
 from dlcodec.files import refuse_input
+from dlcodec.fusion.blocks import BlockPlace
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.image import load
@@ -24,7 +25,7 @@ from dlcodec.lpips import load_lpips
 from dlcodec.selection import base_to_encode
 from dlcodec.training.export import fusion_parts
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_network import TrainableFusion, rank_of
+from dlcodec.training.fusion_network import TrainableFusion, places_of, rank_of
 from dlcodec.training.fusion_stages import (
     FusionRecipe,
     Noised,
@@ -63,6 +64,17 @@ Bf16 = Annotated[bool, typer.Option(help="Run the networks under bf16 autocast."
 def _base(path: Path) -> checkpoint.Checkpoint:
     """A base by its file or its folder, never a family; raises UsageError, WeightsError."""
     return base_to_encode(f"{path}/" if path.is_dir() else str(path))
+
+
+def _places(text: str, base: FrozenBase) -> list[BlockPlace]:
+    """What ``--blocks`` says; raises UsageError."""
+    if text == "none":
+        return []
+    try:
+        pairs = [[int(number) for number in item.split(":")] for item in text.split(",")]
+        return [base.place(after, hidden) for after, hidden in pairs]
+    except ValueError as error:
+        raise UsageError(f"blocks {text!r}: give layer and channels, as in 1:128,3:48") from error
 
 
 @app.command()
@@ -142,6 +154,14 @@ def fusion(
             show_default="that of --start, or 16",
         ),
     ] = None,
+    blocks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAYER:CHANNELS,...",
+            help="Residual blocks after these layers of the synthesis, with so many channels inside; none for none.",
+            show_default="those of --start, or none",
+        ),
+    ] = None,
     seed: Seed = 0,
     bf16: Bf16 = True,
     compile_: Compile = True,
@@ -178,8 +198,9 @@ def fusion(
     begun = output if output.exists() else start
     if rank is None:
         rank = rank_of(begun) if begun else 16
+    places = places_of(begun) if begun and blocks is None else _places(blocks or "none", frozen)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
-    train_fusion(recipe, frozen, auxiliary, start, params, rank, schedule, lpips, output, where, save_every)
+    train_fusion(recipe, frozen, auxiliary, start, params, rank, places, schedule, lpips, output, where, save_every)
 
 
 @app.command()
@@ -225,8 +246,9 @@ def validate_fusion(
         judge("g_s(g_a'(x))", lambda x: frozen.synthesise(encoder(x)))
         return
     params, rank = DenoiserParams(**found.recipe["params"]), found.recipe.get("rank", 0)
-    trained = TrainableFusion(params, frozen.synthesis_shapes, rank, frozen.levels)
+    trained = TrainableFusion(params, frozen, rank, places_of(run))
     trained.load_state_dict(load_prefixed(run, "ema."))
+    frozen.attach(trained.placed_blocks())
     torch.manual_seed(0)
     for q in map(float, (levels or ("1,3,5" if frozen.levels > 1 else "0")).split(",")):
         level, one = torch.tensor([q]), torch.ones(1)
@@ -238,7 +260,7 @@ def validate_fusion(
             y_hat = trained.standardise(frozen.decode(frozen.analyse(x), level))
             share = level / max(1, frozen.levels - 1)
             clean = trained(torch.randn_like(y_hat), y_hat, one, share)
-            return frozen.synthesise(trained.restore(clean), trained.adapters(share))
+            return frozen.synthesise(trained.restore(clean), trained.adapters(share), trained.amounts(share, one))
 
         judge(f"level {q:g}, tau 1", plain)
         judge(f"level {q:g}, tau 0", transform)
@@ -272,7 +294,13 @@ def export_fusion(
         raise UsageError(f"{run} is no fusion network but an auxiliary encoder")
     recipe = dict(trained.recipe)
     config, arrays = fusion_parts(
-        load_prefixed(run, "ema."), found.digest, recipe.pop("params"), recipe.pop("schedule"), steps, strength
+        load_prefixed(run, "ema."),
+        found.digest,
+        recipe.pop("params"),
+        recipe.pop("schedule"),
+        steps,
+        strength,
+        recipe.pop("blocks", ()),
     )
     record = {**recipe, **trained.state, "strength": strength, "commit": current_commit()}
     digest = checkpoint.save(output, found.family, config, arrays, record, force=force)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dlcodec import checkpoint
 from dlcodec.fusion.adapters import SynthesisAdapters
+from dlcodec.fusion.blocks import BlockPlace, ResidualBlock
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.runs import TrainingRun, is_exported, load_prefixed
@@ -19,19 +20,23 @@ _STATISTICS_BATCHES = 24
 
 
 class TrainableFusion(nn.Module):
-    """The denoiser, the standardisation of its latents and the synthesis' adapters; as it is exported.
+    """The denoiser, the standardisation of its latents, the synthesis' adapters and blocks; as it is exported.
 
-    ``synthesis`` are the shapes of the weights to adapt, ``rank`` that of their change, 0 for none; ``levels`` the
-    number of the base's rate levels.
+    ``rank`` is that of the change of the weights of ``base``'s synthesis, 0 for none; ``places`` are the blocks'.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, params: DenoiserParams, synthesis: Mapping[str, torch.Size], rank: int, levels: int) -> None:
+    def __init__(self, params: DenoiserParams, base: FrozenBase, rank: int, places: Sequence[BlockPlace] = ()) -> None:
         super().__init__()
         self.denoiser = Denoiser(params)
-        self.adapters = SynthesisAdapters(synthesis if rank else {}, rank, levels)
+        self.adapters = SynthesisAdapters(base.synthesis_shapes if rank else {}, rank, base.levels)
+        stages = base.stages(torch.zeros(1, params.M, 2, 2, device=base.device)) if places else []
+        self.blocks = nn.ModuleList(
+            ResidualBlock(stages[place.after].shape[1], place.hidden, base.levels) for place in places
+        )
+        self._places = tuple(places)
         self.register_buffer("mean", torch.zeros(params.M))
         self.register_buffer("deviation", torch.ones(params.M))
 
@@ -43,6 +48,16 @@ class TrainableFusion(nn.Module):
         """The inverse of ``standardise``."""
         return y * self.deviation[:, None, None] + self.mean[:, None, None]
 
+    def placed_blocks(self) -> Iterator[tuple[int, ResidualBlock]]:
+        """Each block with the number of the layer whose output it acts on."""
+        for place, block in zip(self._places, self.blocks, strict=True):
+            assert isinstance(block, ResidualBlock)
+            yield place.after, block
+
+    def amounts(self, level: Tensor, part: Tensor) -> list[Tensor]:
+        """What each block takes for pictures of ``level`` (B,) in [0, 1] and ``part`` = 1 - tau^2 (B,)."""
+        return [block.amount(level, part) for _, block in self.placed_blocks()]
+
     def forward(self, y_t: Tensor, y_hat: Tensor, time: Tensor, level: Tensor) -> Tensor:
         """Both branches at once; arguments as in Denoiser."""
         out: Tensor = self.denoiser(y_t, y_hat, self.denoiser.condition(y_hat, level), time, level)
@@ -52,10 +67,17 @@ class TrainableFusion(nn.Module):
     def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:
         """Measure mean and deviation of decoded latents at random levels; near-constant channels get a floor."""
         total = square = torch.zeros_like(self.mean)
+        blocks = list(self.placed_blocks())
+        squares = [torch.zeros_like(block.spread) for _, block in blocks]
         for _ in range(_STATISTICS_BATCHES):
             x = next(images)
             y_hat = base.decode(base.analyse(x), torch.rand(len(x), device=x.device) * (base.levels - 1))
             total, square = total + y_hat.mean((0, 2, 3)), square + y_hat.square().mean((0, 2, 3))
+            stages = base.stages(y_hat) if blocks else []
+            for mean_square, (after, _) in zip(squares, blocks, strict=True):
+                mean_square += stages[after].square().mean((0, 2, 3)) / _STATISTICS_BATCHES
+        for mean_square, (_, block) in zip(squares, blocks, strict=True):
+            block.spread.copy_(mean_square.sqrt())
         mean = total / _STATISTICS_BATCHES
         deviation = (square / _STATISTICS_BATCHES - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
@@ -66,6 +88,12 @@ def rank_of(path: Path) -> int:
     """The rank of the adapters in a training checkpoint or an exported one, 0 where it has none."""
     tensors, _ = load_start(path)
     return next((len(tensor) for name, tensor in tensors.items() if name.startswith("adapters.up.")), 0)
+
+
+def places_of(path: Path) -> list[BlockPlace]:
+    """The places of the blocks in a training checkpoint or an exported one."""
+    recipe = checkpoint.read_metadata(path).config if is_exported(path) else TrainingRun.read(path).recipe
+    return [BlockPlace(**place) for place in recipe.get("blocks", ())]
 
 
 def load_start(path: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.errors import WeightsError
+from dlcodec.fusion.blocks import BlockPlace
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.lpips import load_lpips
@@ -126,6 +127,7 @@ def train_fusion(
     start: Path | None,
     params: DenoiserParams,
     rank: int,
+    places: Sequence[BlockPlace],
     schedule: CosineSchedule,
     metric: Path,
     output: Path,
@@ -141,23 +143,26 @@ def train_fusion(
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, base, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
-    fusion = TrainableFusion(params, base.synthesis_shapes, rank, base.levels).to(device).train()
+    fusion = TrainableFusion(params, base, rank, places).to(device).train()
     discriminator = PatchDiscriminator(params.M).to(device).train() if recipe.adversarial else None
     pair: list[Tensor] = []  # original, decoded picture and latent, for the discriminator
     for network in filter(None, (fusion, discriminator)):
         convert_conv2d_weight_memory_format(network, torch.channels_last)
     if not output.exists():
         fusion.fit(base, images)
+    base.attach(fusion.placed_blocks())
     if start is not None:
         tensors, its_base = load_start(start)
         if its_base != base.digest:  # other latents
-            tensors |= {"mean": fusion.mean, "deviation": fusion.deviation}
+            tensors |= dict(fusion.named_buffers())
         try:
             fusion.adapters.widen(tensors)
             missing, _ = fusion.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
-            raise WeightsError(f"{start} has adapters of a higher rank, or another network; see --rank") from error
-        if any(not name.startswith("adapters.") for name in missing):
+            raise WeightsError(
+                f"{start} has adapters of a higher rank, other blocks, or another network; see --rank and --blocks"
+            ) from error
+        if any(not name.startswith(("adapters.", "blocks.")) for name in missing):
             raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
     if recipe.noised == "nothing":
         # And so it stays, without a gradient: D must not see the sampler's noise either.
@@ -191,7 +196,7 @@ def train_fusion(
             part = _parts(len(x), recipe.between, device)
             mixed = torch.lerp(y_hat, clean, part[:, None, None, None])
             changes = {name: (down * part[:, None, None], up) for name, (down, up) in fusion.adapters(share).items()}
-            x_hat = base.synthesise(fusion.restore(mixed), changes)
+            x_hat = base.synthesise(fusion.restore(mixed), changes, fusion.amounts(share, part))
             loss, lpips, log_mse = picture_loss(x, x_hat, weight)
             shown = {"lpips": lpips, "dB": -4.3429 * log_mse}
             if discriminator is not None:
@@ -209,5 +214,11 @@ def train_fusion(
     side = None
     if discriminator is not None:
         side = SideLoss(list(discriminator.parameters()), criticise, _DISCRIMINATOR_RATE, discriminator)
-    record = recipe.record(base, params=asdict(params), rank=rank, schedule={"kind": "cosine", **asdict(schedule)})
+    record = recipe.record(
+        base,
+        params=asdict(params),
+        rank=rank,
+        blocks=[asdict(p) for p in places],
+        schedule={"kind": "cosine", **asdict(schedule)},
+    )
     optimise(fusion, compute_loss, recipe.optimisation, output, record, device, save_every, side)

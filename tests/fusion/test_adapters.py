@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dlcodec import checkpoint
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.codecs.layers import add_change
 from dlcodec.fusion.adapters import SynthesisAdapters, scale_at
 from dlcodec.loading import load_codec, load_fusion
@@ -64,13 +65,13 @@ def test_a_change_of_another_size_is_refused() -> None:
 
 def test_changes_fade_with_the_square_of_tau(tiny: Path) -> None:
     fusion = load_fusion(checkpoint.read_metadata(tiny), CPU, "fp32")
-    whole = fusion.changes(0.0, 0.3)
+    whole = fusion.changes(0.0, 0.3).weights
     assert set(whole) == {"0.weight", "2.weight", "4.weight", "6.weight"}
-    for name, change in fusion.changes(0.5, 0.3).items():
+    for name, change in fusion.changes(0.5, 0.3).weights.items():
         assert torch.equal(change, 0.75 * whole[name])
         assert change.any()
-        assert not torch.equal(fusion.changes(0.5, 0.4)[name], change)
-    assert fusion.changes(1.0, 0.3) == {}
+        assert not torch.equal(fusion.changes(0.5, 0.4).weights[name], change)
+    assert fusion.changes(1.0, 0.3) == SynthesisChanges({})
 
 
 def test_the_synthesis_is_as_before_once_it_was_changed(tiny: Path) -> None:
@@ -83,5 +84,5 @@ def test_the_synthesis_is_as_before_once_it_was_changed(tiny: Path) -> None:
     assert not torch.equal(before, changed)
     assert torch.equal(codec.synthesise(y_hat), before)
     with torch.inference_mode():
-        zero = {name: torch.zeros_like(change) for name, change in fusion.changes(0.0, 0.5).items()}
-        assert torch.equal(codec.synthesise(y_hat, zero), before)
+        zero = {name: torch.zeros_like(change) for name, change in fusion.changes(0.0, 0.5).weights.items()}
+        assert torch.equal(codec.synthesise(y_hat, SynthesisChanges(zero)), before)

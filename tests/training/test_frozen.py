@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import RGB
-from tests.tiny import CHANNELS
+from tests.tiny import CHANNELS, PLACES
 
 try:
     import compressai.models  # noqa: F401
@@ -15,8 +15,11 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
 from dlcodec.checkpoint import find
+from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.coding import run_steps
+from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import SynthesisAdapters
+from dlcodec.fusion.blocks import ResidualBlock
 from dlcodec.loading import load_codec
 from dlcodec.training.frozen import FrozenBase
 
@@ -55,20 +58,41 @@ def test_without_rounding_the_latent_is_within_half_a_step_of_the_decoded_one(ba
     assert 0.3 < steps.max() < 0.5001
 
 
+def test_a_block_has_the_place_of_its_layer(base: FrozenBase, family: str) -> None:
+    for place in PLACES[family]:
+        assert base.place(place.after, place.hidden) == place
+    last = len(base.stages(torch.zeros(1, CHANNELS[family][1], 2, 2))) - 1
+    for after, hidden in ((last, 4), (-1, 4), (0, 0)):
+        with pytest.raises(UsageError, match=f"layers 0 to {last - 1}"):
+            base.place(after, hidden)
+
+
 def test_each_crop_is_synthesised_with_the_weights_of_its_own_level(base: FrozenBase, family: str) -> None:
     torch.manual_seed(0)
     adapters = SynthesisAdapters(base.synthesis_shapes, 3, base.levels)
     for parameter in adapters.parameters():
         parameter.data.normal_(0, 0.1)
-    y, levels = torch.randn(2, CHANNELS[family][1], 3, 4), torch.tensor([0.1, 0.9])
+    blocks = [ResidualBlock(8, place.hidden, base.levels) for place in PLACES[family]]
+    for block in blocks:
+        block.second.weight.data.normal_(0, 0.1)
+        block.scale.data.normal_()
+        block.spread.uniform_(0.5, 2)
+    base.attach((place.after, block) for place, block in zip(PLACES[family], blocks, strict=True))
+    y, levels, parts = torch.randn(2, CHANNELS[family][1], 3, 4), torch.tensor([0.1, 0.9]), torch.tensor([1.0, 0.3])
     with torch.no_grad():
         changes = adapters(levels)
-        pictures = base.synthesise(y, changes)
+        pictures = base.synthesise(y, changes, [block.amount(levels, parts) for block in blocks])
         codec = load_codec(find(family), CPU)
         for number in range(2):
             own = {name: down[number] @ up for name, (down, up) in changes.items()}
+            level, part = levels[number].item(), parts[number].item()
+            inside = tuple((p.after, b.at(level, part)) for p, b in zip(PLACES[family], blocks, strict=True))
             torch.testing.assert_close(
-                pictures[number : number + 1], codec.synthesise(y[number : number + 1], own), rtol=1e-4, atol=1e-5
+                pictures[number : number + 1],
+                codec.synthesise(y[number : number + 1], SynthesisChanges(own, inside)),
+                rtol=1e-4,
+                atol=1e-5,
             )
+        assert (base.synthesise(y, changes) - pictures).abs().max() > 1e-3
         assert (base.synthesise(y) - pictures).abs().max() > 1e-3
         torch.testing.assert_close(base.synthesise(y), codec.synthesise(y), rtol=1e-4, atol=1e-5)

@@ -43,10 +43,13 @@ from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
 from dlcodec.training.runs import load_prefixed
 from tests.tiny import PARAMS
+from tests.tiny import PLACES as PLACES_OF
 from tests.training.test_base_stage import recipe as base_recipe
 
 CPU = torch.device("cpu")
 SCHEDULE = CosineSchedule(0.008, 1e-4)
+PLACES = PLACES_OF["mean-scale"]
+NETWORK = (PARAMS, 2, PLACES, SCHEDULE)
 
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
@@ -168,14 +171,16 @@ def test_a_weave_is_told_from_noise_of_the_same_strength(photo: RGB) -> None:
 
 
 def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
-    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2, base.levels).eval()
+    fusion = TrainableFusion(PARAMS, base, 2, PLACES).eval()
     fusion.load_state_dict(load_prefixed(run, "ema."))
+    base.attach(fusion.placed_blocks())
     torch.manual_seed(0)
     level = torch.ones(8)
     with torch.inference_mode():
         y_hat = fusion.standardise(base.decode(base.analyse(batch), level))
         clean = fusion(torch.randn_like(y_hat), y_hat, torch.ones(8), level / 2)
-        return float(loss(batch, base.synthesise(fusion.restore(clean)))[0])
+        amounts = fusion.amounts(level / 2, torch.ones(8))
+        return float(loss(batch, base.synthesise(fusion.restore(clean), fusion.adapters(level / 2), amounts))[0])
 
 
 @pytest.mark.parametrize("orientation", ["distortion", "perception"])
@@ -195,7 +200,7 @@ def test_the_fusion_network_learns_what_the_orientation_asks_for(
     for steps in (1, 40):
         plan = replace(recipe(tar, steps), latent=0.0, smoothness=0.0)
         absent = metric if orientation == "distortion" else tmp_path / "absent"
-        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, absent, run, CPU, 60)
+        train_fusion(plan, base, None, None, *NETWORK, absent, run, CPU, 60)
         losses.append(fusion_loss(base, run, batch, judge))
     assert losses[1] < losses[0] - 0.01
 
@@ -212,7 +217,7 @@ def test_every_choice_of_noise_trains_and_resumes(
     train_auxiliary(recipe(tar, 1), base, metric, auxiliary, CPU, 60)
     for steps in (2, 3):
         plan = replace(recipe(tar, steps), noised=noised, between=0.5)  # type: ignore[arg-type]
-        train_fusion(plan, base, auxiliary, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+        train_fusion(plan, base, auxiliary, None, *NETWORK, metric, run, CPU, 60)
         with safe_open(run, "pt") as handle:
             assert json.loads(handle.metadata()["state"])["step"] == steps
     tensors = load_file(run)
@@ -235,7 +240,7 @@ def test_a_discriminator_trains_along_and_resumes(base: FrozenBase, tar: Path, m
     run, before = tmp_path / "fusion.safetensors", dict[str, Tensor]()
     for steps in (2, 3):
         plan = replace(recipe(tar, steps), latent=0.0, adversarial=0.1)
-        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+        train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
         after = load_prefixed(run, "side.")
         name = "picture.0.parametrizations.weight.original"
         assert steps == 2 or 0 < (after[name] - before[name]).abs().max() < 1e-3  # one step of Adam further
@@ -247,9 +252,9 @@ def test_a_run_begun_without_a_discriminator_does_not_go_on_with_one(
 ) -> None:
     run = tmp_path / "fusion.safetensors"
     plan = replace(recipe(tar, 1), latent=0.0)
-    train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
     with pytest.raises(UsageError, match="begun without adam"):
-        train_fusion(replace(plan, adversarial=0.1), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+        train_fusion(replace(plan, adversarial=0.1), base, None, None, *NETWORK, metric, run, CPU, 60)
 
 
 def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
@@ -260,8 +265,8 @@ def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
     batch: Tensor,
 ) -> None:
     run = tmp_path / "fusion.safetensors"
-    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
-    fusion = TrainableFusion(PARAMS, base.synthesis_shapes, 2, base.levels)
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, *NETWORK, metric, run, CPU, 60)
+    fusion = TrainableFusion(PARAMS, base, 2, PLACES)
     fusion.load_state_dict(load_prefixed(run, "model."))
     latent = base.decode(base.analyse(batch), torch.linspace(0, 2, 8))
     standard = fusion.standardise(latent)
@@ -280,7 +285,7 @@ def test_an_exported_network_decodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, folder = tmp_path / "fusion.safetensors", tmp_path / "installed" / "mean-scale"
-    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, *NETWORK, metric, run, CPU, 60)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     recipe_then = {**json.loads(metadata["recipe"]), "perception": 1.0}  # as runs had it that were begun earlier
@@ -300,7 +305,7 @@ def test_an_exported_network_decodes(
     assert not np.array_equal(decode_image(data, 0.0), decode_image(data, 1.0))
     again = tmp_path / "again.safetensors"
     start = folder / "fusion.safetensors"
-    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, start, PARAMS, 2, SCHEDULE, metric, again, CPU, 60)
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, start, *NETWORK, metric, again, CPU, 60)
     exported, back = load_prefixed(run, "ema."), load_prefixed(again, "model.")
     assert exported.keys() == back.keys()
     for name, tensor in exported.items():
@@ -330,7 +335,7 @@ def test_a_run_of_either_stage_is_validated(
     if stage == 2:
         train_auxiliary(plan, base, metric, run, CPU, 60)
     else:
-        train_fusion(plan, base, None, None, PARAMS, 2, SCHEDULE, metric, run, CPU, 60)
+        train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
     arguments = ["validate-fusion", str(run), str(pictures), "--base", str(weights), "--lpips", str(metric), "-q", "1"]
     answer = CliRunner().invoke(commands.app, arguments)
     assert answer.exit_code == 0, answer.output
