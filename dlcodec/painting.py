@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dlcodec import memory
 from dlcodec.arguments import Crop
+from dlcodec.changes import SynthesisChanges
 from dlcodec.codecs.base import Codec
-from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.errors import WeightsError
 from dlcodec.picture import RGB
 from dlcodec.tiles import Span, run_by_tiles

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcodec.codecs.changes import SynthesisChanges
+from dlcodec.changes import SynthesisChanges
 from dlcodec.entropy.coder import Models
 
 Integers = npt.NDArray[np.int32]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dlcodec.arguments import LEVEL_STEPS
+from dlcodec.changes import SynthesisChanges
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
-from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
 from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine

@@ -90,11 +90,3 @@ class MaskedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H, W)."""
         return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
-
-
-def add_change(weight: Tensor, change: Tensor) -> Tensor:
-    """``weight`` (in, out, k, k) plus ``change`` (in, out k k), in the weight's memory format.
-
-    Raises RuntimeError where their sizes differ.
-    """
-    return (weight + change.view(weight.shape)).contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.arguments import MOST_STEPS, Precision
-from dlcodec.codecs.changes import SynthesisChanges
+from dlcodec.changes import SynthesisChanges
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import scale_at
 from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, reach

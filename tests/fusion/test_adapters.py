@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dlcodec import checkpoint
-from dlcodec.codecs.changes import SynthesisChanges
-from dlcodec.codecs.layers import add_change
+from dlcodec.changes import SynthesisChanges, add_change
 from dlcodec.fusion.adapters import SynthesisAdapters, scale_at
 from dlcodec.loading import load_codec, load_fusion
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlcodec import checkpoint
-from dlcodec.codecs.changes import SynthesisChanges
+from dlcodec.changes import SynthesisChanges
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.errors import WeightsError
 from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, reach

@@ -14,8 +14,8 @@ except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
+from dlcodec.changes import SynthesisChanges
 from dlcodec.checkpoint import find
-from dlcodec.codecs.changes import SynthesisChanges
 from dlcodec.coding import run_steps
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import SynthesisAdapters

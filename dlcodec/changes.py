@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlcodec.codecs.layers import add_change
+
+def add_change(weight: Tensor, change: Tensor) -> Tensor:
+    """``weight`` (in, out, k, k) plus ``change`` (in, out k k), in the weight's memory format.
+
+    Raises RuntimeError where their sizes differ.
+    """
+    return (weight + change.view(weight.shape)).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
