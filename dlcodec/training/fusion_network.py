@@ -19,6 +19,11 @@ _DEVIATION_FLOOR = 0.1
 _STATISTICS_BATCHES = 24
 
 
+def _floored(deviation: Tensor) -> Tensor:
+    """The deviations (C,) of channels, where near-constant ones count as a tenth of the median."""
+    return deviation.clamp_min(_DEVIATION_FLOOR * deviation.median())
+
+
 class TrainableFusion(nn.Module):
     """The denoiser, the standardisation of its latents, the synthesis' adapters and blocks; as it is exported.
 
@@ -65,7 +70,7 @@ class TrainableFusion(nn.Module):
 
     @torch.no_grad()
     def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:
-        """Measure mean and deviation of decoded latents at random levels; near-constant channels get a floor."""
+        """Measure mean and deviation of decoded latents, and the deviations that blocks see, at random levels."""
         total = square = torch.zeros_like(self.mean)
         blocks = list(self.placed_blocks())
         squares = [torch.zeros_like(block.spread) for _, block in blocks]
@@ -77,11 +82,11 @@ class TrainableFusion(nn.Module):
             for mean_square, (after, _) in zip(squares, blocks, strict=True):
                 mean_square += stages[after].square().mean((0, 2, 3)) / _STATISTICS_BATCHES
         for mean_square, (_, block) in zip(squares, blocks, strict=True):
-            block.spread.copy_(mean_square.sqrt())
+            block.spread.copy_(_floored(mean_square.sqrt()))
         mean = total / _STATISTICS_BATCHES
         deviation = (square / _STATISTICS_BATCHES - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
-        self.deviation.copy_(deviation.clamp_min(_DEVIATION_FLOOR * deviation.median()))
+        self.deviation.copy_(_floored(deviation))
 
 
 def rank_of(path: Path) -> int:
