@@ -37,7 +37,7 @@ from dlcodec.training import __main__ as commands
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_network import TrainableFusion
+from dlcodec.training.fusion_network import TrainableFusion, places_of
 from dlcodec.training.fusion_stages import FusionRecipe, _parts, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
@@ -342,6 +342,54 @@ def test_a_run_of_either_stage_is_validated(
     with pytest.raises(UsageError, match=f"trained beside another base, {base.digest[:16]}$"):
         train_base(base_recipe(tar, 1), run, None, CPU, 60)
     assert [line.partition(" PSNR")[0].rstrip() for line in answer.output.splitlines()] == ["step 1", *lines]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1", "give layer and channels"),
+        ("", "give layer and channels"),
+        ("1:4,", "give layer and channels"),
+        ("1:4:2", "give layer and channels"),
+        ("1:x", "give layer and channels"),
+        ("6:4", "layers 0 to 5"),
+        ("1:0", "layers 0 to 5"),
+    ],
+)
+def test_blocks_that_cannot_be_are_refused(
+    weights: Path, tar: Path, metric: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    run = tmp_path / "run.safetensors"
+    arguments = ["fusion", str(run), "--base", str(weights), "--data", str(tar), "--lpips", str(metric), "--steps", "1"]
+    answer = CliRunner().invoke(commands.app, [*arguments, "--latent", "0", "--width", "32", f"--blocks={text}"])
+    assert isinstance(answer.exception, UsageError)
+    assert message in str(answer.exception)
+    assert not run.exists()
+
+
+def test_blocks_are_those_of_the_start_unless_others_are_named(
+    base: FrozenBase, weights: Path, tar: Path, metric: Path, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun.safetensors"
+    arguments = ["--base", str(weights), "--data", str(tar), "--lpips", str(metric), "--steps", "1", "--crop", "64"]
+    arguments += ["--latent", "0", "--width", "32", "--no-bf16", "--no-compile", "--batch", "2"]
+    for run, more, hidden in (
+        (begun, ["--blocks", "1:6,3:5"], [6, 5]),
+        (tmp_path / "same.safetensors", ["--start", str(begun)], [6, 5]),
+        (tmp_path / "none.safetensors", ["--start", str(begun), "--blocks", "none"], []),
+        (tmp_path / "fresh.safetensors", [], []),
+    ):
+        answer = CliRunner().invoke(commands.app, ["fusion", str(run), *arguments, *more])
+        assert answer.exit_code == 0, answer.output
+        assert [place.hidden for place in places_of(run)] == hidden
+        names = {name.split(".")[1] for name in load_prefixed(run, "ema.") if name.startswith("blocks.")}
+        assert len(names) == len(hidden)
+    answer = CliRunner().invoke(
+        commands.app,
+        ["fusion", str(tmp_path / "other.safetensors"), *arguments, "--start", str(begun), "--blocks", "1:4,3:5"],
+    )
+    assert isinstance(answer.exception, WeightsError)
+    assert "--blocks" in str(answer.exception)
 
 
 def test_lpips_of_another_backbone_or_none_is_refused(tmp_path: Path) -> None:
