@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlcodec import memory
 from dlcodec.arguments import Crop
-from dlcodec.changes import SynthesisChanges
+from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.codecs.base import Codec
 from dlcodec.errors import WeightsError
 from dlcodec.picture import RGB
@@ -24,10 +24,13 @@ def repeatable(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def transform_tile(codec: Codec, rows: int, columns: int, work: int, reach: int = 0) -> int | None:
+def transform_tile(
+    codec: Codec, rows: int, columns: int, work: int, changes: SynthesisChanges = UNCHANGED
+) -> int | None:
     """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole."""
-    grid, halo = codec.stride // codec.latent_stride, codec.synthesis_halo + reach
-    return memory.choose_tile(rows, columns, codec.bytes_per_latent, work=work, halo=halo, grid=grid)
+    grid, halo = codec.stride // codec.latent_stride, codec.synthesis_halo + changes.reach
+    each = max(codec.bytes_per_latent, changes.bytes_per_latent)
+    return memory.choose_tile(rows, columns, each, work=work, halo=halo, grid=grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,16 @@ def paint(
     codec: Codec, y: Tensor, view: View, crop: Crop, work: int, changes: SynthesisChanges, *, halved: bool = False
 ) -> RGB:
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
+    synthesis = codec.synthesis(changes, halved=halved)
 
     def synthesise(part: Tensor) -> Tensor:
-        pixels = codec.synthesise(part, changes, halved=halved)
+        pixels = synthesis(part)
         if not pixels.isfinite().all():
             raise WeightsError("the weights give a picture that is not finite")
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
-    tile = transform_tile(codec, y.shape[2], y.shape[3], work, changes.reach)
+    tile = transform_tile(codec, y.shape[2], y.shape[3], work, changes)
     pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo + changes.reach, ratio=stride)
     top, left = crop.top - view.rows.first * stride, crop.left - view.columns.first * stride
     pixels = pixels[0, :, top : top + crop.height, left : left + crop.width]
@@ -79,4 +83,4 @@ def base_picture(codec: Codec, y_hat: Tensor, crop: Crop, work: int, *, halved: 
     """The pixels (height, width, 3) uint8 of a crop at tau = 1, of the whole latent ``y_hat`` (1, M, h, w) float32."""
     near = View.of(crop, y_hat, codec.latent_stride, codec.synthesis_halo, 1)
     with repeatable(y_hat.device):
-        return paint(codec, near.of_whole(y_hat), near, crop, work, SynthesisChanges({}), halved=halved)
+        return paint(codec, near.of_whole(y_hat), near, crop, work, UNCHANGED, halved=halved)

@@ -211,9 +211,9 @@ def decode_images(
         del y_hat  # whoever asks for pictures may hold them while others write
         yield from (picture.copy() if left else picture for left in reversed(range(len(taus))))
         return
-    halo = codec.synthesis_halo + fusion.synthesis_reach
-    near = View.of(crop, y_hat, codec.latent_stride, halo, 1)
-    far = View.of(crop, y_hat, codec.latent_stride, halo + fusion.reach, fusion.window)
+    stride, halo, reach = codec.latent_stride, codec.synthesis_halo, fusion.synthesis_reach
+    near = {more: View.of(crop, y_hat, stride, halo + more, 1) for more in (0, reach)}
+    far = View.of(crop, y_hat, stride, halo + reach + fusion.reach, fusion.window)
     noise = far.of_whole(torch.from_numpy(latent_noise(tuple(y_hat.shape), header.latent_digest, seed)))
     lap("noise")
     y_hat = far.of_whole(y_hat)
@@ -223,9 +223,11 @@ def decode_images(
     latents = fusion.fuse(y_hat, level, noise, taus, steps or fusion.default_steps, after_step, tile)
     for tau in taus:
         with repeatable(where):
-            y = near.inside(far).of_whole(next(latents))
+            changes = fusion.changes(tau, level)
+            view = near[changes.reach]
+            y = view.inside(far).of_whole(next(latents))
             lap("fusion")
-            picture = paint(codec, y, near, crop, work, fusion.changes(tau, level), halved=halved(tau))
+            picture = paint(codec, y, view, crop, work, changes, halved=halved(tau))
             lap("synthesis")
         del y
         yield picture

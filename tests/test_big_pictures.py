@@ -15,7 +15,7 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import memory
-from dlcodec.arguments import Crop
+from dlcodec.arguments import Crop, Precision
 from dlcodec.bench.children import _run
 from dlcodec.checkpoint import find, load_arrays
 from dlcodec.codecs import codec_class
@@ -109,16 +109,29 @@ def test_a_crop_far_inside_a_long_picture_is_cut_before_fusion_and_synthesis(
     strip = np.tile(photo[:64], (1, 5, 1))
     data = encode_image(strip)
     whole = decode_image(data, tau, "cpu", precision="fp32")
-    widths, real = [], MeanScaleCodec.synthesise
+    widths, real = [], MeanScaleCodec.synthesis
 
-    def synthesise(self: MeanScaleCodec, y_hat, *more, **options):  # type: ignore[no-untyped-def]
-        widths.append(y_hat.shape[3])
-        return real(self, y_hat, *more, **options)
+    def synthesis(self: MeanScaleCodec, *how, **options):  # type: ignore[no-untyped-def]
+        draw = real(self, *how, **options)
 
-    monkeypatch.setattr(MeanScaleCodec, "synthesise", synthesise)
+        def watched(y_hat: torch.Tensor) -> torch.Tensor:
+            widths.append(y_hat.shape[3])
+            return draw(y_hat)
+
+        return watched
+
+    monkeypatch.setattr(MeanScaleCodec, "synthesis", synthesis)
     part = decode_image(data, tau, "cpu", precision="fp32", crop=Crop(1600, 10, 64, 40))
     assert peak(part, whole[10:50, 1600:1664]) <= 1
-    assert widths == [4 + 2 * 2]
+    assert widths == [4 + 2 * (2 if tau == 1 else 4)]  # blocks see two latents farther
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tau_1_beside_others_is_tau_1_alone(family: str, photo: RGB, precision: Precision) -> None:
+    data, crop = encode_image(photo[:300, :511], base=find(family)), Crop(37, 111, 90, 33)
+    alone = decode_image(data, 1.0, "cpu", precision=precision, crop=crop)
+    _, beside = decode_images(data, (0.0, 1.0), "cpu", precision=precision, crop=crop)
+    assert np.array_equal(alone, beside)
 
 
 @pytest.mark.parametrize(

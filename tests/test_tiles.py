@@ -94,9 +94,9 @@ def random_latent(codec: HyperpriorCodec, height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (5, 23), (1, 40), (17, 9), (24, 24)])
 def test_the_synthesis_is_the_same_in_tiles(codec: HyperpriorCodec, size: tuple[int, int]) -> None:
     y = random_latent(codec, *size)
-    whole = codec.synthesise(y)
-    tiled = run_by_tiles(codec.synthesise, (y,), tile=8, halo=codec.synthesis_halo, ratio=codec.latent_stride)
-    short = run_by_tiles(codec.synthesise, (y,), tile=8, halo=1, ratio=codec.latent_stride)
+    whole = codec.synthesis()(y)
+    tiled = run_by_tiles(codec.synthesis(), (y,), tile=8, halo=codec.synthesis_halo, ratio=codec.latent_stride)
+    short = run_by_tiles(codec.synthesis(), (y,), tile=8, halo=1, ratio=codec.latent_stride)
     assert tiled.shape == whole.shape
     scale = whole.abs().max()
     assert (tiled - whole).abs().max() <= 4e-6 * scale

@@ -87,7 +87,7 @@ def write_fusion(folder: Path, seed: int = 0, family: str = "mean-scale") -> Pat
         block = ResidualBlock(channels, place.hidden, base.levels)
         block.second.weight.data.normal_(0, 0.05)
         block.scale.data.uniform_(0.5, 1.5)
-        block.spread.uniform_(0.5, 1.5)
+        block.rms.uniform_(0.5, 1.5)
         tensors |= {f"blocks.{number}.{name}": tensor for name, tensor in block.state_dict().items()}
     places = [asdict(place) for place in PLACES[family]]
     config, arrays = fusion_parts(tensors, base.digest, asdict(params), SCHEDULE, 10, blocks=places)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dlcodec.changes import SynthesisChanges
+from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.entropy.coder import Models
 
 Integers = npt.NDArray[np.int32]
@@ -114,8 +114,8 @@ class Codec(Protocol):
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
 
-    def synthesise(self, y_hat: Tensor, changes: SynthesisChanges | None = None, *, halved: bool = False) -> Tensor:
-        """The image (1, 3, H, W) float32, nominally in [0, 1], of a latent.
+    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:
+        """The transform from y_hat to the image: (1, 3, H, W) float32, nominally in [0, 1].
 
-        Raises WeightsError where ``changes`` do not fit the transform. ``halved`` lets it run in bfloat16.
+        Raises WeightsError where ``changes`` do not fit. ``halved`` lets it run in bfloat16.
         """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlcodec.arguments import LEVEL_STEPS
-from dlcodec.changes import SynthesisChanges
+from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
@@ -258,17 +258,23 @@ class HyperpriorCodec(ABC):
         return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
 
     @torch.inference_mode()
-    def synthesise(self, y_hat: Tensor, changes: SynthesisChanges | None = None, *, halved: bool = False) -> Tensor:
-        """The image (1, 3, H, W) float32 of ``y_hat`` (1, M, h, w) float32; the rest as in ``codecs.base``."""
-        g_s, y_hat = self._transforms.g_s, y_hat.contiguous(memory_format=torch.channels_last)
-        if changes or halved:
-            g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
+    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:
+        """From ``y_hat`` (1, M, h, w) float32 to the image (1, 3, H, W) float32; the rest as in ``codecs.base``."""
+        g_s = self._transforms.g_s
         if changes:
             try:
-                changes.apply(g_s, y_hat.shape[1])
+                g_s = changes.apply(g_s, self.latent_channels)
             except torch.OutOfMemoryError:
                 raise
             except (AttributeError, IndexError, RuntimeError) as error:
                 raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
-        image: Tensor = HalvedSynthesis(g_s)(y_hat) if halved else g_s(y_hat)
-        return image
+        elif halved:
+            g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
+        network = HalvedSynthesis(g_s) if halved else g_s
+
+        @torch.inference_mode()
+        def synthesise(y_hat: Tensor) -> Tensor:
+            image: Tensor = network(y_hat.contiguous(memory_format=torch.channels_last))
+            return image
+
+        return synthesise

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,18 @@ from torch.nn import functional as F
 
 from dlcodec.fusion.adapters import scale_at
 
-MOST_HIDDEN = 4096
+MOST_BLOCKS = 16
+MOST_HIDDEN = 1024
 _REACH = 2
 """Positions that two 3 x 3 convolutions see beside their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlace:
-    """Where a block acts: on what layer ``after`` of the synthesis gives, which has ``ratio`` positions a side for
-    each of the latent. ``hidden`` are the channels inside the block.
+    """Where a block acts, and how wide it is.
 
-    Raises ValueError for numbers that make no sense.
+    It acts on what layer ``after`` of the synthesis gives, which has ``ratio`` positions a side for each of the latent;
+    inside it has ``hidden`` channels. Raises ValueError for numbers that make no sense.
     """
 
     after: int
@@ -34,6 +36,14 @@ class BlockPlace:
             raise ValueError("a block's place is told by whole numbers")
         if not (0 <= self.after < 1000 and 1 <= self.ratio <= 64 and 1 <= self.hidden <= MOST_HIDDEN):
             raise ValueError("a block's place makes no sense")
+
+
+def read_places(config: Mapping[str, Any]) -> list[BlockPlace]:
+    """The places in a config or recipe, none where it names none; raises TypeError or ValueError."""
+    found = config.get("blocks", [])
+    if not isinstance(found, list) or len(found) > MOST_BLOCKS:
+        raise ValueError(f"blocks are no list of at most {MOST_BLOCKS}")
+    return [BlockPlace(**place) for place in found]
 
 
 def reach(places: Sequence[BlockPlace]) -> int:
@@ -55,13 +65,13 @@ class FixedBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + spread * second(amount * leaky(first(x / spread)))`` with 3 x 3 convolutions.
+    """``x + rms * second(amount * leaky(first(x / rms)))`` with 3 x 3 convolutions.
 
-    ``amount`` is ``(1 - tau^2) scale[q]``, with a row of ``scale`` for each of ``levels``; ``spread`` is the deviation
-    of each channel of ``x``. A fresh block changes nothing: ``second`` is zero.
+    ``amount`` is ``(1 - tau^2) scale[q]``, with a row of ``scale`` for each of ``levels``; ``rms`` is the root
+    mean square of each channel of ``x`` in the unchanged synthesis. A fresh block changes nothing: ``second`` is zero.
     """
 
-    spread: Tensor
+    rms: Tensor
 
     def __init__(self, channels: int, hidden: int, levels: int) -> None:
         super().__init__()
@@ -69,7 +79,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.second.weight)
         self.scale = nn.Parameter(torch.ones(levels, hidden))
-        self.register_buffer("spread", torch.ones(channels))
+        self.register_buffer("rms", torch.ones(channels))
 
     def amount(self, level: Tensor, part: Tensor) -> Tensor:
         """(B, hidden) at ``level`` (B,) in [0, 1], with ``part`` = 1 - tau^2 (B,)."""
@@ -77,23 +87,29 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, amount: Tensor) -> Tensor:
         """Change ``x`` (B, C, H, W), each picture by its ``amount`` (B, hidden)."""
-        spread = self.spread[:, None, None].to(x.dtype)
-        inside = F.leaky_relu(self.first(x / spread)) * amount[:, :, None, None]
-        change: Tensor = self.second(inside) * spread
+        rms = self.rms[:, None, None].to(x.dtype)
+        inside = F.leaky_relu(self.first(x / rms)) * amount[:, :, None, None].to(x.dtype)
+        change: Tensor = self.second(inside) * rms
         return x + change
+
+    @property
+    def bytes_per_position(self) -> int:
+        """About how much memory it takes for each position, in float32."""
+        hidden, channels = self.first.weight.shape[:2]
+        return 4 * (hidden + 3 * channels)
 
     @torch.no_grad()
     def at(self, level: float, part: float) -> FixedBlock:
         """The same at one level in [0, 1] and one ``part``, as two convolutions of their own."""
         hidden, channels = self.first.weight.shape[:2]
-        amount = self.amount(torch.tensor([level], device=self.spread.device), self.spread.new_tensor([part]))
+        amount = self.amount(torch.tensor([level], device=self.rms.device), self.rms.new_tensor([part]))
         first = nn.Conv2d(channels, hidden, 3, padding=1, device="meta")
         second = nn.Conv2d(hidden, channels, 3, padding=1, bias=False, device="meta")
         assert self.first.bias is not None
         weights = (
-            (first, "weight", self.first.weight / self.spread[:, None, None]),
+            (first, "weight", self.first.weight / self.rms[:, None, None]),
             (first, "bias", self.first.bias.clone()),
-            (second, "weight", self.second.weight * amount[0, :, None, None] * self.spread[:, None, None, None]),
+            (second, "weight", self.second.weight * amount[0, :, None, None] * self.rms[:, None, None, None]),
         )
         for layer, name, value in weights:
             if value.ndim == 4:

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from dlcodec.arguments import MOST_STEPS, Precision
-from dlcodec.changes import SynthesisChanges
+from dlcodec.changes import UNCHANGED, PlacedBlock, SynthesisChanges
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import scale_at
-from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, reach
+from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, reach, read_places
 from dlcodec.fusion.denoiser import BLOCKS_HALO, Denoiser, DenoiserParams
 from dlcodec.fusion.sampler import sample
 from dlcodec.fusion.schedule import schedule_from
@@ -62,10 +62,10 @@ def _block(tensors: dict[str, Tensor], number: int, place: BlockPlace, device: t
     """Take one block's tensors out of ``tensors``."""
     prefix = f"blocks.{number}."
     own = {n.removeprefix(prefix): tensors.pop(n).float().to(device) for n in list(tensors) if n.startswith(prefix)}
-    if own["spread"].min() <= 0 or len(own["scale"]) == 0:
-        raise ValueError("a block has no deviation or no level")
+    if own["rms"].min() <= 0 or len(own["scale"]) == 0:
+        raise ValueError("a block has no scale of its input or no level")
     with torch.device("meta"):
-        block = ResidualBlock(len(own["spread"]), place.hidden, len(own["scale"]))
+        block = ResidualBlock(len(own["rms"]), place.hidden, len(own["scale"]))
     block.load_state_dict(own, strict=True, assign=True)
     return block.requires_grad_(False).eval()
 
@@ -101,8 +101,8 @@ class Fusion:
         if len(set(weights)) < len(weights):
             raise ValueError("two adapters are for the same weight")
         self._adapters = {weight: _adapter(rest, name, device) for weight, name in zip(weights, downs, strict=True)}
-        places = [BlockPlace(**place) for place in config.get("blocks", ())]
-        self._blocks = [(p.after, _block(rest, number, p, device)) for number, p in enumerate(places)]
+        places = read_places(config)
+        self._blocks = [(place, _block(rest, number, place, device)) for number, place in enumerate(places)]
         self.synthesis_reach = reach(places)
         """By how many latents farther a pixel depends on the latent below tau = 1."""
         if any(not name.startswith("denoiser.") for name in rest):
@@ -120,15 +120,16 @@ class Fusion:
 
     def changes(self, tau: float, level: float) -> SynthesisChanges:
         """What changes the synthesis transform, in float32; nothing does at tau = 1. Both are in [0, 1]."""
-        if (share := 1 - tau * tau) == 0:
-            return SynthesisChanges({})
+        if (part := 1 - tau * tau) == 0:
+            return UNCHANGED
         at = torch.tensor([level])
         weights = {
-            name: share * (down * scale_at(scale, at.to(scale.device)) @ up)
+            name: part * (down * scale_at(scale, at.to(scale.device)) @ up)
             for name, (down, scale, up) in self._adapters.items()
         }
-        blocks = tuple((after, block.at(level, share)) for after, block in self._blocks)
-        return SynthesisChanges(weights, blocks, self.synthesis_reach)
+        blocks = tuple(PlacedBlock(p.after, p.ratio, block.at(level, part)) for p, block in self._blocks)
+        memory = max((p.ratio**2 * block.bytes_per_position for p, block in self._blocks), default=0)
+        return SynthesisChanges(weights, blocks, self.synthesis_reach, memory)
 
     @torch.inference_mode()
     def fuse(

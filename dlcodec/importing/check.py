@@ -69,7 +69,7 @@ def compare(codec: Codec, converted: Converted) -> Comparison:
     except DlcodecError as error:
         raise WeightsError(f"it cannot code a photograph: {error}") from error
     y_hat = codec.to_float(latent, 0)
-    ours = _picture(codec.synthesise(y_hat))
+    ours = _picture(codec.synthesis()(y_hat))
     outcome = converted.reconstruct(x, y_hat)
     theirs = _picture(outcome.x_hat)
     bits = sum(-likelihood.double().log2().sum().item() for likelihood in outcome.likelihoods)

@@ -211,7 +211,7 @@ def fusion_parts(
     if blocks:
         config["blocks"] = [dict(place) for place in blocks]
     arrays = {
-        n: (t.float() if n.rpartition(".")[2] in ("mean", "deviation", "spread") else t.half()).numpy()
+        n: (t.float() if n.rpartition(".")[2] in ("mean", "deviation", "rms") else t.half()).numpy()
         for n, t in tensors.items()
     }
     return config, arrays

@@ -108,18 +108,20 @@ class FrozenBase:
     def place(self, after: int, hidden: int) -> BlockPlace:
         """The place of a block of ``hidden`` channels after this layer of ``g_s``; raises UsageError."""
         layers = len(self._network.g_s)
-        if not (0 <= after < layers - 1 and 1 <= hidden <= MOST_HIDDEN):
-            raise UsageError(f"a block of {hidden} channels after layer {after}: there are layers 0 to {layers - 2}")
+        if not 0 <= after < layers - 1:
+            raise UsageError(f"a block after layer {after}: it can follow layers 0 to {layers - 2}")
+        if not 1 <= hidden <= MOST_HIDDEN:
+            raise UsageError(f"a block of {hidden} channels: it can have 1 to {MOST_HIDDEN}")
         stage = self.stages(torch.zeros(1, self.channels, 2, 2, device=self.device))[after]
         return BlockPlace(after, stage.shape[2] // 2, hidden)
 
-    def attach(self, blocks: Iterable[tuple[int, ResidualBlock]]) -> None:
-        """Let blocks act on what the layers of these numbers give, in place of those that did so far."""
+    def attach(self, blocks: Iterable[tuple[BlockPlace, ResidualBlock]]) -> None:
+        """Let blocks act at these places, instead of those that did so far."""
         for handle in self._attached:
             handle.remove()
         self._attached = [
-            self._network.g_s[after].register_forward_hook(partial(self._extend, number, block))
-            for number, (after, block) in enumerate(blocks)
+            self._network.g_s[place.after].register_forward_hook(partial(self._extend, number, block))
+            for number, (place, block) in enumerate(blocks)
         ]
 
     def _extend(self, number: int, block: ResidualBlock, layer: nn.Module, inputs: object, out: Tensor) -> Tensor:

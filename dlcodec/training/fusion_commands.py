@@ -198,7 +198,10 @@ def fusion(
     begun = output if output.exists() else start
     if rank is None:
         rank = rank_of(begun) if begun else 16
-    places = places_of(begun) if begun and blocks is None else _places("none" if blocks is None else blocks, frozen)
+    if begun and blocks is None:
+        places = [frozen.place(place.after, place.hidden) for place in places_of(begun)]
+    else:
+        places = _places("none" if blocks is None else blocks, frozen)
     schedule = CosineSchedule(offset=0.008, minimum=1e-4)
     train_fusion(recipe, frozen, auxiliary, start, params, rank, places, schedule, lpips, output, where, save_every)
 

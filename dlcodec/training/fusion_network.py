@@ -1,4 +1,4 @@
-"""What stage 3 trains: denoiser, standardisation and adapters in one module, as they are exported."""
+"""What stage 3 trains: denoiser, standardisation, adapters and blocks in one module, as they are exported."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dlcodec import checkpoint
+from dlcodec.errors import WeightsError
 from dlcodec.fusion.adapters import SynthesisAdapters
-from dlcodec.fusion.blocks import BlockPlace, ResidualBlock
+from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, read_places
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.runs import TrainingRun, is_exported, load_prefixed
@@ -21,7 +22,7 @@ _STATISTICS_BATCHES = 24
 
 def _floored(deviation: Tensor) -> Tensor:
     """The deviations (C,) of channels, where near-constant ones count as a tenth of the median."""
-    return deviation.clamp_min(_DEVIATION_FLOOR * deviation.median())
+    return deviation.clamp_min(max(_DEVIATION_FLOOR * deviation.median().item(), 1e-6))
 
 
 class TrainableFusion(nn.Module):
@@ -53,11 +54,11 @@ class TrainableFusion(nn.Module):
         """The inverse of ``standardise``."""
         return y * self.deviation[:, None, None] + self.mean[:, None, None]
 
-    def placed_blocks(self) -> Iterator[tuple[int, ResidualBlock]]:
-        """Each block with the number of the layer whose output it acts on."""
+    def placed_blocks(self) -> Iterator[tuple[BlockPlace, ResidualBlock]]:
+        """Each block with its place."""
         for place, block in zip(self._places, self.blocks, strict=True):
             assert isinstance(block, ResidualBlock)
-            yield place.after, block
+            yield place, block
 
     def amounts(self, level: Tensor, part: Tensor) -> list[Tensor]:
         """What each block takes for pictures of ``level`` (B,) in [0, 1] and ``part`` = 1 - tau^2 (B,)."""
@@ -70,19 +71,19 @@ class TrainableFusion(nn.Module):
 
     @torch.no_grad()
     def fit(self, base: FrozenBase, images: Iterator[Tensor]) -> None:
-        """Measure mean and deviation of decoded latents, and the deviations that blocks see, at random levels."""
+        """Measure mean and deviation of decoded latents, and the scale of what blocks act on, at random levels."""
         total = square = torch.zeros_like(self.mean)
         blocks = list(self.placed_blocks())
-        squares = [torch.zeros_like(block.spread) for _, block in blocks]
+        squares = [torch.zeros_like(block.rms) for _, block in blocks]
         for _ in range(_STATISTICS_BATCHES):
             x = next(images)
             y_hat = base.decode(base.analyse(x), torch.rand(len(x), device=x.device) * (base.levels - 1))
             total, square = total + y_hat.mean((0, 2, 3)), square + y_hat.square().mean((0, 2, 3))
             stages = base.stages(y_hat) if blocks else []
-            for mean_square, (after, _) in zip(squares, blocks, strict=True):
-                mean_square += stages[after].square().mean((0, 2, 3)) / _STATISTICS_BATCHES
+            for mean_square, (place, _) in zip(squares, blocks, strict=True):
+                mean_square += stages[place.after].square().mean((0, 2, 3)) / _STATISTICS_BATCHES
         for mean_square, (_, block) in zip(squares, blocks, strict=True):
-            block.spread.copy_(_floored(mean_square.sqrt()))
+            block.rms.copy_(_floored(mean_square.sqrt()))
         mean = total / _STATISTICS_BATCHES
         deviation = (square / _STATISTICS_BATCHES - mean.square()).clamp_min(0).sqrt()
         self.mean.copy_(mean)
@@ -96,9 +97,12 @@ def rank_of(path: Path) -> int:
 
 
 def places_of(path: Path) -> list[BlockPlace]:
-    """The places of the blocks in a training checkpoint or an exported one."""
+    """The places of the blocks in a training checkpoint or an exported one; raises WeightsError."""
     recipe = checkpoint.read_metadata(path).config if is_exported(path) else TrainingRun.read(path).recipe
-    return [BlockPlace(**place) for place in recipe.get("blocks", ())]
+    try:
+        return read_places(recipe)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} names blocks that cannot be: {error}") from error
 
 
 def load_start(path: Path) -> tuple[dict[str, Tensor], str | None]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from dlcodec.errors import WeightsError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.fusion.blocks import BlockPlace
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.fusion.schedule import CosineSchedule
@@ -20,7 +20,7 @@ from dlcodec.lpips import load_lpips
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.discriminator import PatchDiscriminator, relativistic_loss
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_network import TrainableFusion, load_start
+from dlcodec.training.fusion_network import TrainableFusion, load_start, places_of
 from dlcodec.training.loop import Optimisation, SideLoss, optimise
 from dlcodec.training.perceptual import PictureLoss
 from dlcodec.training.runs import TrainingRun, load_into, load_prefixed, refuse_start, steps_done
@@ -38,8 +38,8 @@ class FusionRecipe:
     ``latent`` weighs the distance to the auxiliary latent (lambda of the paper's eq. 2). A crop at the last level
     weighs ``rising`` times one at the first, in even ratios between, so that the small distances of high rates are not
     drowned. ``noised`` says what the noise is added to: the decoded latent (the paper), the auxiliary one, or nothing
-    (its Variant-1: no diffusion). ``between`` is the share of crops that are judged at a tau uniform in (0, 1), where D
-    and the adapters act in part; the others are judged at 0.
+    (its Variant-1: no diffusion). ``between`` is the share of crops that are judged at a tau uniform in (0, 1), where
+    D, adapters and blocks act in part; the others are judged at 0.
     """
 
     data: tuple[str, ...]
@@ -120,6 +120,16 @@ def load_auxiliary(path: Path, base: FrozenBase) -> nn.Module:
     return encoder.requires_grad_(False).eval()
 
 
+def _blocks_to_begin_with(path: Path | None, places: Sequence[BlockPlace], *, resumed: bool) -> int:
+    """How many of the blocks at ``places`` have weights in ``path``; raises UsageError where those have others."""
+    theirs = places_of(path) if path else []
+    dropped = not places and not resumed
+    if (not dropped and list(places)[: len(theirs)] != theirs) or (resumed and len(places) != len(theirs)):
+        has = ",".join(f"{place.after}:{place.hidden}" for place in theirs) or "none"
+        raise UsageError(f"{path} has blocks {has}; --blocks must begin with the same")
+    return min(len(theirs), len(places))
+
+
 def train_fusion(
     recipe: FusionRecipe,
     base: FrozenBase,
@@ -140,6 +150,7 @@ def train_fusion(
     ``auxiliary`` may be None where the recipe needs no ``y_bar``: ``latent`` = 0 and nothing auxiliary is noised.
     """
     refuse_start(start, output)
+    begun = _blocks_to_begin_with(output if output.exists() else start, places, resumed=output.exists())
     sampler, picture_loss = _setting(recipe, base, metric, output, device)
     images = _batches(sampler, base, device)
     encoder = load_auxiliary(auxiliary, base) if auxiliary else None
@@ -148,6 +159,7 @@ def train_fusion(
     pair: list[Tensor] = []  # original, decoded picture and latent, for the discriminator
     for network in filter(None, (fusion, discriminator)):
         convert_conv2d_weight_memory_format(network, torch.channels_last)
+    convert_conv2d_weight_memory_format(fusion.blocks, base.memory_format)
     if not output.exists():
         fusion.fit(base, images)
     base.attach(fusion.placed_blocks())
@@ -159,10 +171,9 @@ def train_fusion(
             fusion.adapters.widen(tensors)
             missing, _ = fusion.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
-            raise WeightsError(
-                f"{start} has adapters of a higher rank, other blocks, or another network; see --rank and --blocks"
-            ) from error
-        if any(not name.startswith(("adapters.", "blocks.")) for name in missing):
+            raise WeightsError(f"{start} has adapters of a higher rank, or another network; see --rank") from error
+        fresh = tuple(f"blocks.{number}." for number in range(begun, len(places)))
+        if any(not name.startswith(("adapters.", *fresh)) for name in missing):
             raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
     if recipe.noised == "nothing":
         # And so it stays, without a gradient: D must not see the sampler's noise either.

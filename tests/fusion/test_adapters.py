@@ -78,10 +78,10 @@ def test_the_synthesis_is_as_before_once_it_was_changed(tiny: Path) -> None:
     found = checkpoint.read_metadata(tiny)
     codec, fusion = load_codec(found, CPU), load_fusion(found, CPU, "fp32")
     y_hat = torch.randn(1, 12, 4, 4)
-    before = codec.synthesise(y_hat)
-    changed = codec.synthesise(y_hat, fusion.changes(0.0, 0.5))
+    before = codec.synthesis()(y_hat)
+    changed = codec.synthesis(fusion.changes(0.0, 0.5))(y_hat)
     assert not torch.equal(before, changed)
-    assert torch.equal(codec.synthesise(y_hat), before)
+    assert torch.equal(codec.synthesis()(y_hat), before)
     with torch.inference_mode():
         zero = {name: torch.zeros_like(change) for name, change in fusion.changes(0.0, 0.5).weights.items()}
-        assert torch.equal(codec.synthesise(y_hat, SynthesisChanges(zero)), before)
+        assert torch.equal(codec.synthesis(SynthesisChanges(zero))(y_hat), before)

@@ -14,7 +14,7 @@ except (ImportError, RuntimeError) as error:
     # CompressAI needs torchvision, which does not import beside a CPU-only build of torch.
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
-from dlcodec.changes import SynthesisChanges
+from dlcodec.changes import PlacedBlock, SynthesisChanges
 from dlcodec.checkpoint import find
 from dlcodec.coding import run_steps
 from dlcodec.errors import UsageError
@@ -62,8 +62,8 @@ def test_a_block_has_the_place_of_its_layer(base: FrozenBase, family: str) -> No
     for place in PLACES[family]:
         assert base.place(place.after, place.hidden) == place
     last = len(base.stages(torch.zeros(1, CHANNELS[family][1], 2, 2))) - 1
-    for after, hidden in ((last, 4), (-1, 4), (0, 0)):
-        with pytest.raises(UsageError, match=f"layers 0 to {last - 1}"):
+    for after, hidden, message in ((last, 4, f"layers 0 to {last - 1}"), (-1, 4, "layers 0"), (0, 0, "1 to 1024")):
+        with pytest.raises(UsageError, match=message):
             base.place(after, hidden)
 
 
@@ -76,8 +76,8 @@ def test_each_crop_is_synthesised_with_the_weights_of_its_own_level(base: Frozen
     for block in blocks:
         block.second.weight.data.normal_(0, 0.1)
         block.scale.data.normal_()
-        block.spread.uniform_(0.5, 2)
-    base.attach((place.after, block) for place, block in zip(PLACES[family], blocks, strict=True))
+        block.rms.uniform_(0.5, 2)
+    base.attach(zip(PLACES[family], blocks, strict=True))
     y, levels, parts = torch.randn(2, CHANNELS[family][1], 3, 4), torch.tensor([0.1, 0.9]), torch.tensor([1.0, 0.3])
     with torch.no_grad():
         changes = adapters(levels)
@@ -86,13 +86,36 @@ def test_each_crop_is_synthesised_with_the_weights_of_its_own_level(base: Frozen
         for number in range(2):
             own = {name: down[number] @ up for name, (down, up) in changes.items()}
             level, part = levels[number].item(), parts[number].item()
-            inside = tuple((p.after, b.at(level, part)) for p, b in zip(PLACES[family], blocks, strict=True))
+            inside = tuple(
+                PlacedBlock(p.after, p.ratio, b.at(level, part)) for p, b in zip(PLACES[family], blocks, strict=True)
+            )
             torch.testing.assert_close(
                 pictures[number : number + 1],
-                codec.synthesise(y[number : number + 1], SynthesisChanges(own, inside)),
+                codec.synthesis(SynthesisChanges(own, inside))(y[number : number + 1]),
                 rtol=1e-4,
                 atol=1e-5,
             )
         assert (base.synthesise(y, changes) - pictures).abs().max() > 1e-3
         assert (base.synthesise(y) - pictures).abs().max() > 1e-3
-        torch.testing.assert_close(base.synthesise(y), codec.synthesise(y), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(base.synthesise(y), codec.synthesis()(y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_blocks_act_and_learn_in_a_compiled_synthesis_too(family: str, bf16: bool) -> None:
+    torch.manual_seed(0)
+    y, level, part = torch.randn(1, CHANNELS[family][1], 3, 4), torch.tensor([0.4]), torch.tensor([0.7])
+    block = ResidualBlock(8, 6, 3)
+    block.second.weight.data.normal_(0, 0.1)
+    seen = []
+    for compile_ in (False, True):
+        frozen = FrozenBase(find(family).path, CPU, bf16=bf16, compile_=compile_)
+        frozen.attach([(PLACES[family][0], block)])
+        for amounts in ([], [block.amount(level, part)]):
+            picture = frozen.synthesise(y, {}, amounts)
+        block.second.weight.grad = None
+        picture.square().sum().backward()
+        seen.append((picture.detach(), block.second.weight.grad))
+    scale = 0.05 if bf16 else 1e-4
+    for eager, compiled in zip(*seen, strict=True):
+        assert eager.abs().max() > 0
+        assert (compiled - eager).abs().max() <= scale * eager.abs().max()

@@ -41,7 +41,7 @@ from dlcodec.training.fusion_network import TrainableFusion, places_of
 from dlcodec.training.fusion_stages import FusionRecipe, _parts, load_auxiliary, train_auxiliary, train_fusion
 from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
-from dlcodec.training.runs import load_prefixed
+from dlcodec.training.runs import TrainingRun, load_prefixed
 from tests.tiny import PARAMS
 from tests.tiny import PLACES as PLACES_OF
 from tests.training.test_base_stage import recipe as base_recipe
@@ -317,6 +317,9 @@ def test_an_exported_network_decodes(
     half = decode_image(data, 0.5, steps=1, precision="fp32")
     answer = CliRunner().invoke(commands.app, [*arguments, "--strength", "0.75", "--force"])
     assert answer.exit_code == 0, answer.output
+    scaled = load_prefixed(folder / "fusion.safetensors", "")
+    for name, share in (("blocks.0.scale", 0.75), ("blocks.0.second.weight", 1), ("denoiser.head.weight", 0.75)):
+        torch.testing.assert_close(scaled[name].float(), share * exported[name], rtol=1e-3, atol=1e-4)
     gentle = decode_image(data, 0.0, steps=1, precision="fp32")
     assert np.abs(gentle.astype(int) - half).max() <= 1  # 1 - .5^2
     assert not np.array_equal(decode_image(data, 0.5, steps=1, precision="fp32"), half)
@@ -353,7 +356,7 @@ def test_a_run_of_either_stage_is_validated(
         ("1:4:2", "give layer and channels"),
         ("1:x", "give layer and channels"),
         ("6:4", "layers 0 to 5"),
-        ("1:0", "layers 0 to 5"),
+        ("1:0", "1 to 1024"),
     ],
 )
 def test_blocks_that_cannot_be_are_refused(
@@ -384,12 +387,36 @@ def test_blocks_are_those_of_the_start_unless_others_are_named(
         assert [place.hidden for place in places_of(run)] == hidden
         names = {name.split(".")[1] for name in load_prefixed(run, "ema.") if name.startswith("blocks.")}
         assert len(names) == len(hidden)
+    for run, more in (
+        (tmp_path / "other.safetensors", ["--start", str(begun), "--blocks", "1:4,3:5"]),
+        (tmp_path / "other.safetensors", ["--start", str(begun), "--blocks", "3:6,3:5"]),
+        (tmp_path / "other.safetensors", ["--start", str(begun), "--blocks", "1:6"]),
+        (begun, ["--blocks", "1:6,5:5"]),
+        (begun, ["--blocks", "1:6,3:5,3:5"]),
+        (begun, ["--blocks", "none"]),
+    ):
+        answer = CliRunner().invoke(commands.app, ["fusion", str(run), *arguments, *more])
+        assert isinstance(answer.exception, UsageError)
+        assert "has blocks 1:6,3:5" in str(answer.exception)
+
+
+def test_a_run_from_before_there_were_blocks_goes_on(
+    base: FrozenBase, weights: Path, tar: Path, metric: Path, tmp_path: Path
+) -> None:
+    run, how = tmp_path / "run.safetensors", (PARAMS, 2, (), SCHEDULE)
+    train_fusion(replace(recipe(tar, 1), latent=0.0), base, None, None, *how, metric, run, CPU, 60)
+    with safe_open(run, "pt") as handle:
+        metadata = handle.metadata()
+    earlier = json.loads(metadata["recipe"])
+    assert earlier.pop("blocks") == []
+    save_file(load_file(run), run, {**metadata, "recipe": json.dumps(earlier)})
+    train_fusion(replace(recipe(tar, 2), latent=0.0), base, None, None, *how, metric, run, CPU, 60)
+    assert TrainingRun.read(run).steps == 2
     answer = CliRunner().invoke(
-        commands.app,
-        ["fusion", str(tmp_path / "other.safetensors"), *arguments, "--start", str(begun), "--blocks", "1:4,3:5"],
+        commands.app, ["export-fusion", str(run), str(tmp_path / "fusion.safetensors"), "--base", str(weights)]
     )
-    assert isinstance(answer.exception, WeightsError)
-    assert "--blocks" in str(answer.exception)
+    assert answer.exit_code == 0, answer.output
+    assert "blocks" not in checkpoint.read_metadata(tmp_path / "fusion.safetensors").config
 
 
 def test_lpips_of_another_backbone_or_none_is_refused(tmp_path: Path) -> None:
