@@ -58,6 +58,7 @@ PLACES = {
     "mean-scale": (BlockPlace(after=1, ratio=2, hidden=6), BlockPlace(after=3, ratio=4, hidden=5)),
     "cheng2020": (BlockPlace(after=1, ratio=1, hidden=6), BlockPlace(after=4, ratio=4, hidden=5)),
 }
+"""Where each family's tiny fusion has blocks, after layers of eight channels."""
 SCHEDULE = {"kind": "cosine", "offset": 0.008, "minimum": 1e-4}
 
 
