@@ -4,7 +4,7 @@
     from PIL import Image
 
     with Image.open("photo.dlc") as picture:   # the header only: size, mode, info
-        picture.tau = 0.3                      # optional, and so are steps and seed
+        picture.tau = 0.3                      # optional, and so are steps, seed and model
         picture.save("photo.png")              # decodes
     Image.open("photo.png").save("small.dlc", quality=30)
 
@@ -17,19 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, Generic, TypeVar
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from PIL import Image, ImageFile
 
 import dlcodec
 from dlcodec.arguments import check_sampling, check_tau
-from dlcodec.checkpoint import DEFAULT_FAMILY, find
 from dlcodec.container import MAGIC, SECTION_ALPHA, unpack
 from dlcodec.errors import DlcodecError, LimitError, UsageError
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.metadata import EXIF_KEYS, XMP_KEYS
 from dlcodec.picture import pillow_info
 from dlcodec.sections import unpack_extras
+from dlcodec.selection import base_to_encode
+
+if TYPE_CHECKING:
+    from dlcodec.models import Model
 
 __all__ = ["EXTENSION", "FORMAT", "MIME_TYPE", "DlcImageFile"]
 
@@ -95,6 +99,8 @@ class DlcImageFile(ImageFile.ImageFile):
     """Steps of the fusion sampler, 1 to 50; None takes the model's default."""
     seed: _Option[int] = _Option(0, lambda seed: check_sampling(None, seed))
     """Chooses the sampler's noise."""
+    model: _Option[str | Path | Model | None] = _Option(None, lambda _: None)
+    """The weights to look among, as of ``dlcodec.decode``; None takes all that are installed."""
 
     _data: bytes | None = None  # None in a picture that was unpickled: it has pixels and no file
     _offered: frozenset[Any] = frozenset()  # keys of info that were there once: what is in them is the caller's
@@ -133,7 +139,7 @@ class DlcImageFile(ImageFile.ImageFile):
         """Decode, unless that is done; raises OSError or ValueError."""
         if self._pending and self._data is not None:
             with _pillow_errors():
-                decoded = dlcodec.decode(self._data, tau=self.tau, steps=self.steps, seed=self.seed)
+                decoded = dlcodec.decode(self._data, tau=self.tau, steps=self.steps, seed=self.seed, model=self.model)
             self._mode, self._size, self.im = decoded.mode, decoded.size, decoded.im
             self.readonly = decoded.readonly
             self.info.update((key, value) for key, value in decoded.info.items() if key not in self._offered)
@@ -158,7 +164,7 @@ def _choose_level(options: dict[str, Any]) -> float | None:
         raise ValueError("level and quality are two names for the rate; give one of them")
     if isinstance(quality, bool) or not isinstance(quality, int | float) or not 0 <= quality <= 100:
         raise ValueError(f"quality {quality!r} is not a number from 0 to 100")
-    return quality * (find(DEFAULT_FAMILY).levels - 1) / 100
+    return quality * (base_to_encode(dlcodec._name_of(options.get("model"))).levels - 1) / 100
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
@@ -176,7 +182,11 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     with _pillow_errors():
         fp.write(
             dlcodec.encode(
-                im, level=_choose_level(options), tau_hint=options.get("tau_hint"), refine=bool(options.get("refine"))
+                im,
+                level=_choose_level(options),
+                tau_hint=options.get("tau_hint"),
+                refine=bool(options.get("refine")),
+                model=options.get("model"),
             )
         )
 

@@ -23,6 +23,7 @@ from dlcodec.errors import CorruptFileError, InputError, WeightsError
 from dlcodec.pillow import DlcImageFile
 from tests.conftest import RGB
 from tests.profiles import adobe_rgb
+from tests.tiny import write_checkpoint
 
 
 @pytest.fixture
@@ -122,6 +123,42 @@ def test_quality_spans_the_levels_of_the_model(picture: Image.Image, tiny: Path,
     assert dlcodec.read_info(data).level == pytest.approx(level, abs=1 / 512)
 
 
+def test_the_weights_can_be_named(
+    family: str, photo: RGB, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DLCODEC_WEIGHTS")
+    write_checkpoint(tmp_path, levels=5, family=family)  # quality is a share of these levels, not of the shipped ones
+    picture = Image.fromarray(photo[100:150, 200:270])
+    for model, levels in ((tiny_folder / family, 3), (tmp_path / family / "base.safetensors", 5)):
+        data = saved(picture, model=model, quality=25)
+        assert data == dlcodec.encode(picture, level=(levels - 1) / 4, model=model)
+        assert dlcodec.read_info(data).family == family
+    opened = open_bytes(saved(picture, model=dlcodec.open_model(tiny_folder / family)))
+    with pytest.raises(OSError, match="weights") as caught:
+        opened.load()
+    assert isinstance(caught.value.__cause__, WeightsError)
+    opened.model = tiny_folder / family
+    opened.tau = 1
+    assert np.array_equal(opened, dlcodec.decode(saved(picture, model=tiny_folder / family), tau=1, model=tiny_folder))
+    opened.model = tmp_path / family
+    with pytest.raises(OSError, match="but .* has"):
+        opened.load()
+
+
+def test_a_family_is_a_model_and_another_one_refuses_its_files(picture: Image.Image, tiny: Path) -> None:
+    data = saved(picture, model="cheng2020")
+    assert data == dlcodec.encode(picture, model="cheng2020")
+    opened = open_bytes(data)
+    opened.model = "mean-scale"
+    with pytest.raises(OSError, match="needs cheng2020 weights, not mean-scale"):
+        opened.load()
+    opened.model = "cheng2020"
+    assert np.array_equal(opened, dlcodec.decode(data))
+    opened.model = "nonsense"
+    with pytest.raises(ValueError, match="neither a family"):
+        opened.load()
+
+
 def test_a_level_is_taken_exactly_and_the_default_is_the_models(picture: Image.Image, tiny_file: bytes) -> None:
     assert saved(picture, level=0.5) == dlcodec.encode(picture, level=0.5)
     assert saved(picture) == tiny_file
@@ -136,6 +173,8 @@ def test_a_level_is_taken_exactly_and_the_default_is_the_models(picture: Image.I
         {"quality": True},
         {"quality": float("nan")},
         {"level": 3},
+        {"model": "nonsense"},
+        {"model": "nonsense", "quality": 50},
         {"tau_hint": 2},
         {"level": 1, "quality": 50},
     ],
@@ -324,7 +363,7 @@ def test_opening_leaves_the_alpha_plane_for_later(
 
 def test_the_class_can_be_inspected() -> None:
     members = dict(inspect.getmembers(DlcImageFile))
-    assert (members["tau"], members["steps"], members["seed"]) == (None, None, 0)
+    assert [members[name] for name in ("tau", "steps", "seed", "model")] == [None, None, 0, None]
 
 
 def test_metadata_that_the_caller_changed_stays_changed(picture: Image.Image, tiny: Path) -> None:

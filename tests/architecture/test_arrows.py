@@ -71,7 +71,9 @@ ARROWS = {
         "sheet",
         "picture",
     },
-    "pillow": {"arguments", "checkpoint", "container", "errors", "limits", "metadata", "picture", "sections"},
+    "pillow": {
+        *("arguments", "container", "errors", "limits", "metadata", "models", "picture", "sections", "selection"),
+    },
     "streams": {"errors", "files"},
     "batch": {"arguments", "batch", "container", "errors", "files", "image", "limits", "streams", "thumbnail"},
     "models": {"checkpoint", "errors"},
