@@ -236,10 +236,11 @@ def decode_taus(
     return pictures()
 
 
-def read_thumbnail(source: bytes | str | Path | BinaryIO) -> Image.Image | None:
+def read_thumbnail(source: bytes | str | Path | BinaryIO, *, max_pixels: int | None = None) -> Image.Image | None:
     """The small picture in a .dlc file, in sRGB, or None where it has none; no network runs.
 
-    Raises InputError, CorruptFileError, UnsupportedFileError or LimitError.
+    ``max_pixels`` of the whole picture, as in ``encode``.
+    Raises UsageError, InputError, CorruptFileError, UnsupportedFileError or LimitError.
     """
     from PIL import Image
 
@@ -248,17 +249,20 @@ def read_thumbnail(source: bytes | str | Path | BinaryIO) -> Image.Image | None:
     from dlcodec.files import take_bytes
     from dlcodec.limits import DEFAULT_LIMITS
 
-    pixels = thumbnails.read_thumbnail(unpack(take_bytes(source, DEFAULT_LIMITS.file_bytes), DEFAULT_LIMITS))
+    limits = DEFAULT_LIMITS.allow(max_pixels, None)
+    pixels = thumbnails.read_thumbnail(unpack(take_bytes(source, limits.file_bytes), limits))
     return None if pixels is None else Image.fromarray(pixels)
 
 
-def read_info(source: bytes | str | Path | BinaryIO) -> Info:
+def read_info(source: bytes | str | Path | BinaryIO, *, max_pixels: int | None = None) -> Info:
     """Describe a .dlc file, its bytes, path or binary stream, without decoding it.
 
-    Raises InputError, CorruptFileError, UnsupportedFileError or LimitError.
+    ``max_pixels`` as in ``encode``.
+    Raises UsageError, InputError, CorruptFileError, UnsupportedFileError or LimitError.
     """
     from dlcodec.files import take_bytes
     from dlcodec.info import describe
     from dlcodec.limits import DEFAULT_LIMITS
 
-    return describe(take_bytes(source, DEFAULT_LIMITS.file_bytes))
+    limits = DEFAULT_LIMITS.allow(max_pixels, None)
+    return describe(take_bytes(source, limits.file_bytes), limits)

@@ -15,7 +15,7 @@ from dlcodec.container import MAGIC, unpack
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import read_bounded, readable, refuse_existing, refuse_input, write_atomically
 from dlcodec.image import png_bytes, psnr, read_opaque
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.picture import RGB
 from dlcodec.sheet import Column, draw_sheet, enlarge
 from dlcodec.windows import SIDE, most_different
@@ -56,7 +56,7 @@ class Source:
         return decode(self.data, self.tau) if self.pixels is None else self.pixels
 
 
-def read_source(name: str) -> Source:
+def read_source(name: str, limits: Limits = DEFAULT_LIMITS) -> Source:
     """An image file, a .dlc file, or a .dlc file and its tau, as ``x.dlc@0.3``.
 
     Raises InputError, LimitError, CorruptFileError, UnsupportedFileError, or UsageError for a wrong tau.
@@ -70,15 +70,15 @@ def read_source(name: str) -> Source:
             raise UsageError(f"tau {match['tau']!r} in {name} is not a number") from None
         check_tau(tau)
         tau = abs(tau)  # -0.0 is 0
-    data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
+    data = read_bounded(path, limits.file_bytes)
     if data[: len(MAGIC)] == MAGIC or path.suffix.lower() == ".dlc":
-        header = unpack(data, DEFAULT_LIMITS).header
+        header = unpack(data, limits).header
         tau = header.default_tau if tau is None else tau
         label = f"{readable(path.name)}, tau {tau:.3g}"
         return Source(path, label, len(data), (header.width, header.height), None, data, tau)
     if tau is not None:
         raise UsageError(f"{path} is not a .dlc file: it has no tau")
-    pixels = read_opaque(data, str(path), DEFAULT_LIMITS)
+    pixels = read_opaque(data, str(path), limits)
     height, width = pixels.shape[:2]
     return Source(path, readable(path.name), len(data), (width, height), pixels, b"", 1.0)
 
@@ -113,6 +113,7 @@ def run_compare(
     crop: Crop | None,
     zoom: int,
     force: bool,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Crop:
     """Write the sheet of two or more pictures, the first the reference, to ``output``; the crop that it shows.
 
@@ -126,7 +127,7 @@ def run_compare(
     if not 1 <= zoom <= MOST_ZOOM:
         raise UsageError(f"zoom {zoom} is outside 1 to {MOST_ZOOM}")
     refuse_existing(output, force=force)
-    sources = [read_source(name) for name in names]
+    sources = [read_source(name, limits) for name in names]
     for source in sources:
         refuse_input(output, source.path)
     _check_sizes(sources)
@@ -134,7 +135,8 @@ def run_compare(
     if crop is not None:
         crop.check(*sources[0].size)
         shown = [crop.width, crop.height]
-    DEFAULT_LIMITS.check_size(len(sources) * shown[0] * zoom, shown[1] * zoom)
+    larger = limits if limits.pixels > DEFAULT_LIMITS.pixels else DEFAULT_LIMITS
+    larger.check_size(len(sources) * shown[0] * zoom, shown[1] * zoom)
     pictures = [source.picture(decode) for source in sources]
     if crop is None:
         rows, columns = most_different(pictures[0], pictures[1:])

@@ -41,7 +41,7 @@ class Limits:
         if width > self.side or height > self.side or width * height > self.pixels:
             raise LimitError(
                 f"the image is {width} x {height} pixels; the limits are {self.side} a side and {self.pixels} in all "
-                "(--max-pixels of encode, decode and info changes the latter)"
+                "(--max-pixels of encode, decode, info, compare and explore, in Python max_pixels, changes the latter)"
             )
 
 

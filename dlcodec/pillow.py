@@ -8,9 +8,11 @@
         picture.save("photo.png")              # decodes
     Image.open("photo.png").save("small.dlc", quality=30)
 
-Importing this module imports Pillow, but not torch; the first decode or save does. Errors are those that Pillow's own
-plugins raise, with the sentence of dlcodec: ValueError for an argument out of its range, DecompressionBombError for a
-picture over the limits, OSError for everything else. The DlcodecError is their ``__cause__``.
+A program that lets Pillow open images of more than 2^27 pixels, by ``PIL.Image.MAX_IMAGE_PIXELS``, lets it open and
+save .dlc files of as many. Importing this module imports Pillow, but not torch; the first decode or save does. Errors
+are those that Pillow's own plugins raise, with the sentence of dlcodec: ValueError for an argument out of its range,
+DecompressionBombError for a picture over the limits, OSError for everything else. The DlcodecError is their
+``__cause__``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import dlcodec
 from dlcodec.arguments import check_sampling, check_tau
 from dlcodec.container import MAGIC, SECTION_ALPHA, unpack
 from dlcodec.errors import DlcodecError, LimitError, UsageError
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.metadata import EXIF_KEYS, XMP_KEYS
 from dlcodec.picture import pillow_info
 from dlcodec.sections import unpack_extras
@@ -56,6 +58,13 @@ def _pillow_errors() -> Iterator[None]:
         raise Image.DecompressionBombError(str(error)) from error
     except DlcodecError as error:
         raise OSError(str(error)) from error
+
+
+def _limits() -> Limits:
+    """Our own, or as many pixels as the program lets Pillow open without a warning, where those are more."""
+    most = DEFAULT_LIMITS.side**2
+    pixels = most if Image.MAX_IMAGE_PIXELS is None else min(Image.MAX_IMAGE_PIXELS, most)
+    return DEFAULT_LIMITS.allow(pixels, None) if pixels > DEFAULT_LIMITS.pixels else DEFAULT_LIMITS
 
 
 class _Option(Generic[_T]):
@@ -105,21 +114,23 @@ class DlcImageFile(ImageFile.ImageFile):
     _data: bytes | None = None  # None in a picture that was unpickled: it has pixels and no file
     _offered: frozenset[Any] = frozenset()  # keys of info that were there once: what is in them is the caller's
     _pending = False
+    _max_pixels: int | None = None
 
     def _open(self) -> None:
         assert self.fp is not None
         read = bytearray(self.fp.read(len(MAGIC)))
         if read != MAGIC:
             raise SyntaxError("not a dlcodec file")
+        limits = _limits()
         # A read may take all the memory it is allowed at once.
-        while len(read) <= DEFAULT_LIMITS.file_bytes and (piece := self.fp.read(_PIECE)):
+        while len(read) <= limits.file_bytes and (piece := self.fp.read(_PIECE)):
             read += piece
         data = bytes(read)
         with _pillow_errors():
-            if len(data) > DEFAULT_LIMITS.file_bytes:
-                raise LimitError(f"the file is larger than the limit of {DEFAULT_LIMITS.file_bytes} bytes")
-            info = dlcodec.read_info(data)
-            file = unpack(data, DEFAULT_LIMITS)
+            if len(data) > limits.file_bytes:
+                raise LimitError(f"the file is larger than the limit of {limits.file_bytes} bytes")
+            info = dlcodec.read_info(data, max_pixels=limits.pixels)
+            file = unpack(data, limits)
             extras = unpack_extras(file, alpha=False)
         transparent = any(section.type == SECTION_ALPHA for section in file.sections)
         self._mode = ("L" if extras.grey else "RGB") + ("A" if transparent else "")
@@ -129,6 +140,7 @@ class DlcImageFile(ImageFile.ImageFile):
             self.info["tau_hint"] = info.tau_hint
         self.info.update(pillow_info(extras))
         self._data, self._offered, self._pending = data, frozenset(self.info), True
+        self._max_pixels = limits.pixels
 
     def _decode_anew(self) -> None:
         if self._data is None:
@@ -139,7 +151,14 @@ class DlcImageFile(ImageFile.ImageFile):
         """Decode, unless that is done; raises OSError or ValueError."""
         if self._pending and self._data is not None:
             with _pillow_errors():
-                decoded = dlcodec.decode(self._data, tau=self.tau, steps=self.steps, seed=self.seed, model=self.model)
+                decoded = dlcodec.decode(
+                    self._data,
+                    tau=self.tau,
+                    steps=self.steps,
+                    seed=self.seed,
+                    model=self.model,
+                    max_pixels=self._max_pixels,
+                )
             self._mode, self._size, self.im = decoded.mode, decoded.size, decoded.im
             self.readonly = decoded.readonly
             self.info.update((key, value) for key, value in decoded.info.items() if key not in self._offered)
@@ -187,6 +206,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
                 tau_hint=options.get("tau_hint"),
                 refine=bool(options.get("refine")),
                 model=options.get("model"),
+                max_pixels=_limits().pixels,
             )
         )
 

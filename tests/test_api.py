@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 import dlcodec
+import dlcodec.limits
 from dlcodec import pipeline
 from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, UsageError, WeightsError
 
@@ -67,9 +70,12 @@ def test_a_damaged_file_is_refused_before_a_picture_is_asked_for(tiny_file: byte
 
 
 def test_every_public_function_has_a_docstring_that_names_its_errors() -> None:
-    for name in ("encode", "decode", "decode_taus", "read_info"):
-        text = getattr(dlcodec, name).__doc__
-        assert "raise" in text.lower() or "errors are" in text.lower()
+    public = [getattr(dlcodec, name) for name in dlcodec.__all__]
+    functions = [each for each in public if inspect.isfunction(each)]
+    assert {dlcodec.encode, dlcodec.open_model, dlcodec.read_thumbnail} <= set(functions)
+    for function in functions:
+        text = inspect.getdoc(function) or ""
+        assert "Raises " in text or "errors are" in text, function.__name__
 
 
 def test_the_types_ship_with_the_package() -> None:
@@ -151,6 +157,21 @@ def test_a_file_is_given_as_bytes_path_or_stream(tiny_file: bytes, tmp_path: Pat
         dlcodec.read_info(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot read"):
         dlcodec.decode(tmp_path / "absent.dlc")
+
+
+@pytest.mark.parametrize("read", [dlcodec.read_info, dlcodec.read_thumbnail, dlcodec.decode])
+def test_every_reader_has_a_limit_of_pixels_that_can_be_moved(
+    tiny: Path, read: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dlcodec.encode(Image.new("RGB", (70, 50)), thumbnail=16)
+    with pytest.raises(LimitError, match="70 x 50"):
+        read(data, max_pixels=3499)
+    with pytest.raises(UsageError, match="max-pixels 0"):
+        read(data, max_pixels=0)
+    monkeypatch.setattr(dlcodec.limits, "DEFAULT_LIMITS", replace(dlcodec.limits.DEFAULT_LIMITS, pixels=3499))
+    with pytest.raises(LimitError, match=r"70 x 50.*in Python max_pixels"):
+        read(data)
+    assert read(data, max_pixels=3500) is not None
 
 
 @pytest.mark.parametrize("crop", [(0.0, 0, 8, 8), (0, 0, 8), "0123", None.__class__])

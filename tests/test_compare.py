@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import dlcodec
-from dlcodec import compare
+from dlcodec import compare, limits
 from dlcodec.cli import app
 from dlcodec.cli.options import parse_crop
 from dlcodec.colour import apply_profile
@@ -159,6 +160,23 @@ def test_a_sheet_over_the_limits_is_refused_before_it_is_decoded_without_a_crop_
     names = [str(folder / "a.dlc")] * 59
     with pytest.raises(LimitError, match="66080 x 800"):
         run_compare(names, folder / "o.png", decode, _never, crop=None, zoom=16, force=False)
+
+
+def test_the_command_line_moves_the_limit_of_pixels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def invoke(*options: str) -> tuple[int, str]:
+        names = ("a.png", "a.dlc@0")
+        command = ["compare", *(str(folder / name) for name in names), "-o", str(folder / "o.png"), "--force"]
+        result = CliRunner().invoke(app, [*command, *options])
+        return result.exit_code, str(result.exception)
+
+    code, said = invoke("--max-pixels", "3499")
+    assert (code, "70 x 50" in said) == (1, True)
+    assert not (folder / "o.png").exists()
+    for module in (compare, limits):
+        monkeypatch.setattr(module, "DEFAULT_LIMITS", replace(limits.DEFAULT_LIMITS, pixels=3499))
+    assert invoke()[0] == 1
+    assert invoke("--crop", "0,0,9,9", "--zoom", "16", "--max-pixels", "50000")[0] == 0  # the sheet is 288 x 144
+    assert (folder / "o.png").exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")

@@ -17,9 +17,11 @@ import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 import dlcodec
+import dlcodec.limits
 import dlcodec.pillow
 from dlcodec import sections
 from dlcodec.errors import CorruptFileError, InputError, WeightsError
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pillow import DlcImageFile
 from tests.conftest import RGB
 from tests.profiles import adobe_rgb
@@ -141,7 +143,7 @@ def test_the_weights_can_be_named(
     opened.tau = 1
     assert np.array_equal(opened, dlcodec.decode(saved(picture, model=tiny_folder / family), tau=1, model=tiny_folder))
     opened.model = tmp_path / family
-    with pytest.raises(OSError, match="but .* has"):
+    with pytest.raises(OSError, match=r"but .* has"):
         opened.load()
 
 
@@ -236,13 +238,35 @@ def test_a_truncated_file_is_an_oserror_with_our_sentence(tiny_file: bytes, keep
     assert not isinstance(caught.value, UnidentifiedImageError)
 
 
-def test_a_picture_over_the_limits_is_a_decompression_bomb(tiny_file: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlcodec.info import describe
-    from dlcodec.limits import DEFAULT_LIMITS
+@pytest.fixture
+def most_3000_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits below the 70 x 50 pixels of tiny_file."""
+    for module in (dlcodec.limits, dlcodec.pillow):
+        monkeypatch.setattr(module, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, pixels=3000))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
 
-    monkeypatch.setattr(describe, "__defaults__", (replace(DEFAULT_LIMITS, side=60),))
+
+def test_a_picture_over_the_limits_is_a_decompression_bomb(
+    picture: Image.Image, tiny_file: bytes, most_3000_pixels: None
+) -> None:
     with pytest.raises(Image.DecompressionBombError, match="70 x 50"):
         open_bytes(tiny_file)
+    with pytest.raises(Image.DecompressionBombError, match="70 x 50"):
+        saved(picture)
+
+
+@pytest.mark.parametrize("bound", [3500, 2**40, None])
+def test_what_pillow_may_open_raises_the_limit(
+    picture: Image.Image, tiny_file: bytes, most_3000_pixels: None, monkeypatch: pytest.MonkeyPatch, bound: int | None
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3499)
+    with pytest.raises(Image.DecompressionBombError, match="70 x 50"):
+        open_bytes(tiny_file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", bound)
+    opened = open_bytes(tiny_file)
+    assert saved(picture) == tiny_file
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # what may be opened may be decoded
+    assert np.array_equal(opened, dlcodec.decode(tiny_file, max_pixels=3500))
 
 
 def test_missing_weights_are_an_oserror_when_the_pixels_are_needed(tiny_file: bytes, without_fusion: Path) -> None:

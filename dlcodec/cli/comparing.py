@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, Force, Model, parse_crop
+from dlcodec.cli.options import Device, Force, MaxPixels, Model, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
@@ -30,26 +30,29 @@ def compare(
     model: Model = None,
     device: Device = "auto",
     force: Force = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Put the same crop of several pictures side by side, with figures against the first."""
     from dlcodec.cli.measures import find_measures
     from dlcodec.compare import run_compare
+    from dlcodec.limits import DEFAULT_LIMITS
+
+    limits = DEFAULT_LIMITS.allow(max_pixels, None)
 
     def decode(data: bytes, tau: float) -> RGB:
         from dlcodec.colour import to_srgb
         from dlcodec.container import unpack
-        from dlcodec.limits import DEFAULT_LIMITS
         from dlcodec.picture import Picture
         from dlcodec.pipeline import decode_image
         from dlcodec.sections import unpack_extras
         from dlcodec.selection import base_to_decode
 
-        file = unpack(data, DEFAULT_LIMITS)
+        file = unpack(data, limits)
         base = base_to_decode(model, file.header.family, file.header.model_digest)
-        pixels = decode_image(data, tau, device, base=base)
+        pixels = decode_image(data, tau, device, limits, base=base)
         return to_srgb(Picture(pixels, unpack_extras(file, alpha=False)))
 
     part = None if crop is None else parse_crop(crop)
-    shown = run_compare(pictures, output, decode, find_measures, crop=part, zoom=zoom, force=force)
+    shown = run_compare(pictures, output, decode, find_measures, crop=part, zoom=zoom, force=force, limits=limits)
     size = f"{shown.width} x {shown.height} pixels at {shown.left},{shown.top}"
     say(f"{output}: {len(pictures)} pictures, {size}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dlcodec.cli.options import Device, Force, Model, count_steps, parse_taus
+from dlcodec.cli.options import Device, Force, MaxPixels, Model, count_steps, parse_taus
 from dlcodec.console import say
 
 
@@ -58,9 +58,11 @@ def explore(
     max_mb: Annotated[float, typer.Option(metavar="MB", help="The most that the page may take, in 10^6 bytes.")] = 24.0,
     device: Device = "auto",
     force: Force = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Write a page that shows a .dlc file along tau: a slider, comparisons, a map of what was invented."""
     from dlcodec.explore.command import choose_taus, run_explore
+    from dlcodec.limits import DEFAULT_LIMITS
 
     taus = choose_taus(None if tau is None else parse_taus(tau))
     page = run_explore(
@@ -74,6 +76,7 @@ def explore(
         most_megabytes=max_mb,
         device=device,
         force=force,
+        limits=DEFAULT_LIMITS.allow(max_pixels, None),
         count_steps=count_steps,
     )
     kept = "lossless" if page.quality == 100 else f"WebP quality {page.quality}"

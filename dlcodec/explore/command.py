@@ -13,7 +13,7 @@ from dlcodec.explore.pictures import check_pixels, check_side
 from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import load_picture
 from dlcodec.info import describe
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import Limits
 from dlcodec.selection import base_to_decode
 
 DEFAULT_TAUS = tuple(step / 10 for step in range(11))
@@ -45,6 +45,7 @@ def run_explore(
     most_megabytes: float,
     device: Device,
     force: bool,
+    limits: Limits,
     count_steps: Callable[[int], Callable[[], None]],
 ) -> Page:
     """Write the page of ``source`` to ``output``; ``taus`` as from ``choose_taus``, ``model`` as for ``selection``.
@@ -58,13 +59,13 @@ def run_explore(
     if not most_megabytes > 0:
         raise UsageError(f"--max-mb {most_megabytes:g} is not above 0")
     refuse_existing(output, force=force)
-    data = read_bounded(source, DEFAULT_LIMITS.file_bytes)
-    file = container.unpack(data, DEFAULT_LIMITS)
+    data = read_bounded(source, limits.file_bytes)
+    file = container.unpack(data, limits)
     header = file.header
     check_side(header.width, header.height)
     check_pixels(header.width, header.height, len(taus) + (original is not None))
     as_coded = all(section.type != container.SECTION_ICC for section in file.sections)  # sRGB, or as the profile says
-    pixels = None if original is None else load_picture(original, DEFAULT_LIMITS, strip=as_coded).rgb
+    pixels = None if original is None else load_picture(original, limits, strip=as_coded).rgb
     if pixels is not None and pixels.shape[:2] != (header.height, header.width):
         height, width = pixels.shape[:2]
         raise InputError(
@@ -76,8 +77,10 @@ def run_explore(
     after_step = count_steps((len(taus) - 1) * (steps or fusion.config["steps"]))
     from dlcodec import pipeline
 
-    decoded = pipeline.decode_images(data, taus, device, steps=steps, seed=seed, after_step=after_step, base=base)
-    info = describe(data)
+    decoded = pipeline.decode_images(
+        data, taus, device, limits, steps=steps, seed=seed, after_step=after_step, base=base
+    )
+    info = describe(data, limits)
     facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)
     write_atomically(output, page.data, force=force)

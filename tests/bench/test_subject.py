@@ -23,7 +23,7 @@ def test_a_size_that_is_none_is_refused(text: str) -> None:
 
 
 def test_a_size_beyond_the_limits_is_refused() -> None:
-    with pytest.raises(LimitError, match=r"60000 x 60000 pixels.*--max-pixels of encode, decode and info"):
+    with pytest.raises(LimitError, match=r"60000 x 60000 pixels.*--max-pixels of encode, decode, info"):
         parse_size("60000x60000")
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcodec import cli, pipeline
+from dlcodec import cli, limits, pipeline
 from dlcodec.errors import UsageError
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
 from dlcodec.explore.pictures import MOST_PIXELS
-from dlcodec.limits import DEFAULT_LIMITS
+from dlcodec.limits import DEFAULT_LIMITS, Limits
 from tests.conftest import RGB
 
 
@@ -36,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Decode without networks: the picture of each tau is one grey; gives the calls."""
     seen: list[tuple[Any, ...]] = []
 
-    def decode_images(_: bytes, taus: Sequence[float], device: str, **options: Any) -> Iterator[RGB]:
+    def decode_images(_: bytes, taus: Sequence[float], device: str, limits: Limits, **options: Any) -> Iterator[RGB]:
         seen.append((tuple(taus), device, options["steps"], options["seed"]))
         for tau in taus:
             yield np.full((50, 70, 3), round(100 * tau), np.uint8)
@@ -146,6 +147,18 @@ def test_more_pixels_than_memory_is_for_are_refused_before_decoding(
     assert _explore(monkeypatch, *arguments) == code
     assert bool(calls) == (folder / "p.html").exists() == (code == 0)
     assert ("name fewer values of tau" in capsys.readouterr().err) == (code == 6)
+
+
+def test_the_command_line_moves_the_limit_of_pixels(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = folder / "a.dlc", "--original", folder / "photo.png", "-o", folder / "p.html", "--tau", "0"
+    assert _explore(monkeypatch, *arguments, "--max-pixels", "3499") == 6
+    assert "--max-pixels" in capsys.readouterr().err
+    monkeypatch.setattr(limits, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, pixels=3499))
+    assert _explore(monkeypatch, *arguments) == 6
+    assert not (folder / "p.html").exists()
+    assert _explore(monkeypatch, *arguments, "--max-pixels", "3500") == 0
 
 
 def test_the_largest_picture_has_room_for_one_tau_beside_tau_1() -> None:
