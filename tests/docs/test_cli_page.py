@@ -12,9 +12,12 @@ from typer.main import get_command
 
 from dlcodec.cli import app
 from dlcodec.evaluation.commands import app as evaluation
+from dlcodec.training.__main__ import app as training
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 HELP = "`--help`, `-h`"
+APART = {"eval": evaluation, "train": training}
+"""Commands whose own commands are loaded when they run."""
 
 
 def commands() -> dict[str, list[Any]]:
@@ -22,8 +25,8 @@ def commands() -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
 
     def walk(command: Any, name: str) -> None:
-        if name == "eval":
-            command = get_command(evaluation)
+        if name in APART:
+            command = get_command(APART[name])
         found[name] = [each for each in command.params if each.param_type_name == "option"]
         for each, below in getattr(command, "commands", {}).items():
             walk(below, f"{name} {each}".strip())
@@ -33,8 +36,9 @@ def commands() -> dict[str, list[Any]]:
 
 
 def flag(option: Any) -> str:
-    """The cell of a flag: its names, the long one first."""
-    return ", ".join(f"`{name}`" for name in sorted(option.opts + option.secondary_opts, key=lambda name: -len(name)))
+    """The cell of a flag: its names, the long one first, and those that switch it off last."""
+    names = sorted(option.opts, key=lambda name: -len(name)) + option.secondary_opts
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def default(option: Any) -> str:
