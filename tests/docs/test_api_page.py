@@ -17,6 +17,11 @@ from tests.tiny import write_checkpoint, write_fusion
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 
 
+@pytest.mark.parametrize("name", [name for name in dlcodec.__all__ if name != "__version__"])
+def test_every_public_name_is_on_the_page(name: str) -> None:
+    assert name in re.findall(r"\w+", PAGE.read_text())
+
+
 def test_the_examples_run_in_their_order(
     tmp_path: Path, photo: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
