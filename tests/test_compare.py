@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import dlcodec
-from dlcodec import compare, limits
+from dlcodec import compare, limits, pipeline
 from dlcodec.cli import app
 from dlcodec.cli.options import parse_crop
 from dlcodec.colour import apply_profile
@@ -172,8 +172,10 @@ def test_the_command_line_moves_the_limit_of_pixels(folder: Path, monkeypatch: p
     code, said = invoke("--max-pixels", "3499")
     assert (code, "70 x 50" in said) == (1, True)
     assert not (folder / "o.png").exists()
+    lower = replace(limits.DEFAULT_LIMITS, pixels=3499)
     for module in (compare, limits):
-        monkeypatch.setattr(module, "DEFAULT_LIMITS", replace(limits.DEFAULT_LIMITS, pixels=3499))
+        monkeypatch.setattr(module, "DEFAULT_LIMITS", lower)
+    monkeypatch.setattr(pipeline.decode_image, "__defaults__", (None, "auto", lower))
     assert invoke()[0] == 1
     assert invoke("--crop", "0,0,9,9", "--zoom", "16", "--max-pixels", "50000")[0] == 0  # the sheet is 288 x 144
     assert (folder / "o.png").exists()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dlcodec import cli, limits, pipeline
 from dlcodec.errors import UsageError
+from dlcodec.explore import command
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
 from dlcodec.explore.pictures import MOST_PIXELS
 from dlcodec.limits import DEFAULT_LIMITS, Limits
@@ -155,7 +156,10 @@ def test_the_command_line_moves_the_limit_of_pixels(
     arguments = folder / "a.dlc", "--original", folder / "photo.png", "-o", folder / "p.html", "--tau", "0"
     assert _explore(monkeypatch, *arguments, "--max-pixels", "3499") == 6
     assert "--max-pixels" in capsys.readouterr().err
-    monkeypatch.setattr(limits, "DEFAULT_LIMITS", replace(DEFAULT_LIMITS, pixels=3499))
+    lower = replace(DEFAULT_LIMITS, pixels=3499)
+    monkeypatch.setattr(limits, "DEFAULT_LIMITS", lower)
+    monkeypatch.setattr(pipeline.decode_images, "__defaults__", ("auto", lower))
+    monkeypatch.setattr(command.describe, "__defaults__", (lower,))
     assert _explore(monkeypatch, *arguments) == 6
     assert not (folder / "p.html").exists()
     assert _explore(monkeypatch, *arguments, "--max-pixels", "3500") == 0
