@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import dlcodec
 from dlcodec.container import SECTION_LATENTS, TAU_STEPS, Container, Header, Section, pack, unpack
 from dlcodec.errors import CorruptFileError, DlcodecError, LimitError, UnsupportedFileError
+from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS
 from tests.forged import seal, varint
 
@@ -20,6 +22,7 @@ MAGIC = b"\x89DLC\r\n"
 PLAIN = b"\x01\x01\x01\x01\x00\x00\x05\xffMODELDIG\x78\x56\x34\x12"
 SIDES = b"\x10\x10"
 LATENTS = b"\x01\x04\xde\xad\xbe\xef"
+GOLDEN_FILES = sorted((Path(__file__).parent / "golden").rglob("*.dlc"))
 
 
 def with_byte(at: int, value: int) -> bytes:
@@ -134,10 +137,19 @@ def test_a_hint_is_a_short_tau_and_all_of_them_differ() -> None:
     assert (taus[0], taus[76], taus[127], taus[-1]) == (0, 0.299, 0.5, 1)
 
 
-def test_truncation_at_every_byte_is_refused(tiny_file: bytes) -> None:
-    for length in range(len(tiny_file)):
-        with pytest.raises(DlcodecError):
-            unpack(tiny_file[:length], DEFAULT_LIMITS)
+@pytest.mark.parametrize("path", GOLDEN_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_truncation_at_every_byte_is_refused(path: Path) -> None:
+    """Of every golden file; the container needs no weights."""
+    data = path.read_bytes()
+    unpack(data, DEFAULT_LIMITS)
+    for length in range(len(data)):
+        with pytest.raises(CorruptFileError):
+            unpack(data[:length], DEFAULT_LIMITS)
+
+
+def test_all_families_are_among_the_golden_files() -> None:
+    families = {unpack(path.read_bytes(), DEFAULT_LIMITS).header.family for path in GOLDEN_FILES}
+    assert families == {family.name for family in FAMILIES}
 
 
 def test_every_flipped_bit_is_refused(tiny_file: bytes) -> None:
