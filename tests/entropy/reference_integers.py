@@ -1,4 +1,4 @@
-"""The exact hyper-synthesis on 64-bit integers, written from ``docs/entropy.md``: the truth for float64 carriers.
+"""The exact networks on 64-bit integers, written from ``docs/entropy.md``: the truth for float64 carriers.
 
 Every sum is watched: ``Watch.bits`` is the largest magnitude that any partial sum could have reached, whatever the
 order of its terms.
@@ -26,6 +26,12 @@ LAYERS = {
     ),
 }
 """Of each family: the layers of h_s by name, how each doubles the sides, and whether LeakyReLU follows."""
+CONTEXT = (
+    ("entropy_parameters.0", "none", True),
+    ("entropy_parameters.2", "none", True),
+    ("entropy_parameters.4", "none", False),
+)
+"""Those after the masked convolution of a context model."""
 ACTIVATION_LIMIT = 2**23
 HYPER_LIMIT = 2**22
 
@@ -89,6 +95,11 @@ def layer(x: Integers, weight: Integers, bias: Integers, shift: int, kind: tuple
     return shuffled(y) if upsampling == "shuffled" else y
 
 
+def _exact(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Integers]:
+    integers = {name: array.astype(np.int64) for name, array in arrays.items() if name.startswith("exact.")}
+    return {name.removeprefix("exact."): array for name, array in integers.items()}
+
+
 def hyper_synthesis(
     family: str,
     arrays: Mapping[str, npt.NDArray[Any]],
@@ -99,8 +110,7 @@ def hyper_synthesis(
 ) -> Integers:
     """What h_s says of ``symbols`` (N, h, w) at a level in steps of 1/256."""
     watch = watch or Watch()
-    integers = {name: array.astype(np.int64) for name, array in arrays.items() if name.startswith("exact.")}
-    exact = {name.removeprefix("exact."): array for name, array in integers.items()}
+    exact = _exact(arrays)
     gains, (low, part) = exact["hinv"], divmod(level, 256)
     gain = gains[low] * (256 - part) + gains[min(low + 1, len(gains) - 1)] * part
     z = (symbols.astype(np.int64) * 256 + exact["medians"][:, None, None]).clip(-HYPER_LIMIT, HYPER_LIMIT)
@@ -109,4 +119,26 @@ def hyper_synthesis(
     x = half_even(z, 18).clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
     for (name, *kind), shift in zip(LAYERS[family], shifts, strict=True):
         x = layer(x, exact[f"h_s.{name}.weight"], exact[f"h_s.{name}.bias"], shift, (kind[0], kind[1]), watch)
+    return x
+
+
+def context_model(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    shifts: Sequence[int],
+    features: Integers,
+    latent: Integers,
+    watch: Watch | None = None,
+) -> Integers:
+    """What the context model says of every position of a latent (M, h, w) and features (F, h, w): (2M, h, w).
+
+    All positions at once: the masked convolution sees none but earlier ones.
+    """
+    watch, exact = watch or Watch(), _exact(arrays)
+    seen = latent.astype(np.int64).clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    weight, bias = exact["context_prediction.weight"].copy(), exact["context_prediction.bias"]
+    weight.reshape(*weight.shape[:2], -1)[:, :, weight[0, 0].size // 2 :] = 0
+    contexts = layer(seen, weight, bias, shifts[0], ("none", False), watch)
+    x = np.concatenate([features.astype(np.int64), contexts])
+    for (name, *kind), shift in zip(CONTEXT, shifts[1:], strict=True):
+        x = layer(x, exact[f"{name}.weight"], exact[f"{name}.bias"], shift, (kind[0], kind[1]), watch)
     return x

@@ -11,12 +11,18 @@ import pytest
 import torch
 
 from dlcodec.checkpoint import Arrays, Checkpoint, load_arrays, read_metadata
+from dlcodec.codecs.cheng2020 import Cheng2020Codec
+from dlcodec.entropy.context import waves
+from dlcodec.entropy.exact import ExactLayer
+from dlcodec.errors import WeightsError
+from dlcodec.families import FAMILIES
 from dlcodec.loading import load_codec
-from tests.entropy.reference_integers import HYPER_LIMIT, Watch, hyper_synthesis
+from tests.entropy.reference_integers import ACTIVATION_LIMIT, HYPER_LIMIT, Watch, context_model, hyper_synthesis
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(ROOT.glob("weights/*/base*.safetensors"))
 CHECKPOINTS = SHIPPED + sorted(ROOT.glob("tests/golden/*/*/weights/*/base*.safetensors"))
+WITH_CONTEXT = [path for path in CHECKPOINTS if "context_shifts" in read_metadata(path).config]
 LEVEL_STEPS = 256
 
 
@@ -42,12 +48,18 @@ def magnitude_bound(path: Path) -> Watch:
     magnitudes["exact.hinv"] = magnitudes["exact.hinv"].max(axis=0, keepdims=True)  # levels lie between rows
     symbols = np.full((len(magnitudes["exact.medians"]), 3, 3), 2**31 - 1, np.int32)  # all taps meet in the middle
     watch = Watch()
-    hyper_synthesis(found.family, magnitudes, found.config["h_s_shifts"], symbols, 0, watch)
+    features = hyper_synthesis(found.family, magnitudes, found.config["h_s_shifts"], symbols, 0, watch)
+    if path in WITH_CONTEXT:
+        most = np.broadcast_to(features.max(axis=(1, 2), keepdims=True), (len(features), 5, 5))
+        latent = np.full((found.config["M"], 5, 5), ACTIVATION_LIMIT)  # what is larger counts as this
+        context_model(magnitudes, found.config["context_shifts"], most, latent, watch)
     return watch
 
 
-def test_the_shipped_weights_are_among_those_checked() -> None:
+def test_the_shipped_weights_and_every_family_are_among_those_checked() -> None:
     assert SHIPPED
+    assert {path.parent.name for path in CHECKPOINTS} == {family.name for family in FAMILIES}
+    assert WITH_CONTEXT
 
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=name)
@@ -76,6 +88,44 @@ def test_float64_carriers_equal_64_bit_integers(path: Path, kind: str) -> None:
         assert np.array_equal(codec.hyper_synthesis(symbols, level), expected)  # type: ignore[attr-defined]
         assert watch.largest <= magnitude_bound(path).largest
     assert kind == "natural" or watch.largest > HYPER_LIMIT
+
+
+@pytest.mark.parametrize("path", WITH_CONTEXT, ids=name)
+@pytest.mark.parametrize("kind", ["hostile", "natural"])
+def test_waves_of_the_context_model_equal_64_bit_integers(path: Path, kind: str) -> None:
+    """On features as large as h_s lets through and a latent as large as the coder does, or on natural ones."""
+    found, arrays = opened(path)
+    codec = load_codec(found, torch.device("cpu"))
+    assert isinstance(codec, Cheng2020Codec)
+    shape, random = (found.config["M"], 5, 7), np.random.default_rng(3)
+    features = random.integers(-(2**12), 2**12, (codec.context.features, *shape[1:]), dtype=np.int32)
+    latent = random.integers(-(2**12), 2**12, shape, dtype=np.int32)
+    if kind == "hostile":
+        features = np.where(features < 0, -ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.int32)
+        latent = np.where(latent < 0, -(2**30) - ACTIVATION_LIMIT, 2**30 + ACTIVATION_LIMIT).astype(np.int32)
+    area, given = codec.context.start(features), np.zeros((2 * shape[0], 5 * 7), np.int32)
+    for wave in waves(5, 7):
+        given[:, wave] = np.concatenate(area.predict(wave), 1).T
+        area.settle(wave, latent.reshape(shape[0], -1)[:, wave].T)
+    watch = Watch()
+    expected = context_model(arrays, found.config["context_shifts"], features, latent, watch)
+    assert np.array_equal(given.reshape(expected.shape), expected)
+    assert watch.bits < 53
+    assert kind == "natural" or watch.largest > ACTIVATION_LIMIT
+
+
+@pytest.mark.parametrize("path", WITH_CONTEXT, ids=name)
+@pytest.mark.parametrize("layer", ["context_prediction", "entropy_parameters.0", "entropy_parameters.4"])
+def test_the_bound_of_a_context_model_is_felt_where_a_weight_passes_it(
+    path: Path, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, arrays = opened(path)
+    weight = arrays[f"exact.{layer}.weight"].astype(np.int64)
+    weight[0, -1, 0, 0] = 2**31  # activations have 23 bits at most
+    monkeypatch.setitem(globals(), "opened", lambda _: (found, {**arrays, f"exact.{layer}.weight": weight}))
+    assert magnitude_bound(path).bits > 53
+    with pytest.raises(WeightsError, match=r"2\^53"):
+        ExactLayer(torch.from_numpy(weight).double(), torch.zeros(len(weight)).double(), 12, "none", False)
 
 
 def test_the_bound_is_felt_where_weights_pass_it() -> None:
