@@ -1,4 +1,4 @@
-"""The same file gives the same latents whatever the threads and kernels (every shipped base, a real photograph)."""
+"""The same file gives the same latents whatever the threads and kernels (every shipped base, and each family)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from dlcodec.checkpoint import find
+from dlcodec.families import FAMILIES
 from dlcodec.pipeline import encode_image
 from tests.conftest import RGB, ROOT
+from tests.golden.manifest import FOLDER, read
 
 CHILD = """
-import sys, torch
+import os, sys, torch
 threads, onednn = int(sys.argv[1]), sys.argv[2] == "on"
 torch.set_num_threads(threads)
 torch.backends.mkldnn.enabled = onednn
@@ -23,7 +25,8 @@ from dlcodec import checkpoint, container
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.coding import decode_latent
 from dlcodec.loading import load_codec
-for path in sys.argv[3:]:
+for weights, path in zip(sys.argv[3::2], sys.argv[4::2]):
+    os.environ["DLCODEC_WEIGHTS"] = weights
     file = container.unpack(open(path, "rb").read(), DEFAULT_LIMITS)
     codec = load_codec(checkpoint.find(file.header.family, file.header.model_digest), torch.device("cpu"))
     decode_latent(file, codec)  # raises when one scale index, symbol or mean differs
@@ -31,6 +34,13 @@ for path in sys.argv[3:]:
 """
 MATRIX = list(itertools.product((1, 2, 8), ("on", "off"), ("default", "avx2", "avx512")))
 BASES = sorted((ROOT / "weights").glob("*/base*.safetensors"))
+WithWeights = tuple[Path, Path]
+"""A folder of weights and a file for them."""
+_LAST = {each.family: each for each in read() if each.weights}
+TINY: dict[str, list[WithWeights]] = {
+    family: [(FOLDER / str(each.weights), FOLDER / file.file) for file in each.files] for family, each in _LAST.items()
+}
+"""The last tiny golden set of each family."""
 
 
 @pytest.fixture(scope="module", params=BASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -50,32 +60,36 @@ def encode_with(weights: Path, rgb: RGB, level: float | None) -> bytes:
 
 
 def decode_in_child(
-    threads: int, onednn: str, capability: str, weights: Path, files: list[Path], **variables: str
+    threads: int, onednn: str, capability: str, files: list[WithWeights], **variables: str
 ) -> list[str]:
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, "DLCODEC_WEIGHTS": str(weights), **variables}
-    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *map(str, files)]
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability, **variables}
+    pairs = (str(path) for pair in files for path in pair)
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(threads), onednn, *pairs]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.split("\n")[:-1]
 
 
 @pytest.fixture(scope="module")
-def encoded(photo: RGB, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def encoded(photo: RGB, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[WithWeights]:
     folder = tmp_path_factory.mktemp("encoded")
     files = []
     for level in (1.5, 6.0):
         path = folder / f"{level}.dlc"
         path.write_bytes(encode_with(weights, photo, level))
-        files.append(path)
+        files.append((weights, path))
     return files
 
 
 @pytest.mark.parametrize(("threads", "onednn", "capability"), MATRIX)
 def test_latents_do_not_depend_on_threads_or_kernels(
-    encoded: list[Path], weights: Path, threads: int, onednn: str, capability: str
+    encoded: list[WithWeights], threads: int, onednn: str, capability: str
 ) -> None:
-    lines = decode_in_child(threads, onednn, capability, weights, encoded)
-    assert len(lines) == 2
+    """Of a photograph by the shipped base, and of the golden files of each family's tiny one."""
+    assert set(TINY) == {family.name for family in FAMILIES}
+    files = [*encoded, *(pair for pairs in TINY.values() for pair in pairs)]
+    lines = decode_in_child(threads, onednn, capability, files)
+    assert len(lines) == len(files) >= 2 + 3 * len(FAMILIES)
     assert all(line.startswith("same") for line in lines)
     if capability == "default":
         assert lines[0].endswith(("DEFAULT", "NO AVX")), lines
@@ -84,11 +98,9 @@ def test_latents_do_not_depend_on_threads_or_kernels(
 @pytest.mark.parametrize(("threads", "kernels"), [(1, "Prescott"), (2, "Haswell")])
 def test_latents_of_a_context_model_do_not_depend_on_the_kernels_of_numpy(threads: int, kernels: str) -> None:
     """OpenBLAS takes these names on x86-64, and leaves them aside elsewhere."""
-    folder = Path(__file__).parent / "golden" / "v1" / "tiny-4"
-    files = sorted(folder.glob("*.dlc"))
     options = {"OPENBLAS_CORETYPE": kernels, "OPENBLAS_NUM_THREADS": str(threads)}
-    lines = decode_in_child(threads, "off", "default", folder / "weights", files, **options)
-    assert len(lines) == len(files) == 4
+    lines = decode_in_child(threads, "off", "default", TINY["cheng2020"], **options)
+    assert len(lines) == len(TINY["cheng2020"]) == 4
 
 
 @pytest.mark.slow
@@ -99,8 +111,8 @@ def test_latents_of_kodak_do_not_depend_on_threads_or_kernels(weights: Path, tmp
 
     files = []
     for path in sorted(Path(os.environ["DLCODEC_KODAK"]).glob("*.png")):
-        files.append(tmp_path / f"{path.stem}.dlc")
-        files[-1].write_bytes(encode_with(weights, load(path, DEFAULT_LIMITS), None))
+        files.append((weights, tmp_path / f"{path.stem}.dlc"))
+        files[-1][1].write_bytes(encode_with(weights, load(path, DEFAULT_LIMITS), None))
     assert len(files) == 24
     for threads, onednn, capability in MATRIX:
-        assert len(decode_in_child(threads, onednn, capability, weights, files)) == 24
+        assert len(decode_in_child(threads, onednn, capability, files)) == 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from dlcodec.checkpoint import Arrays, Checkpoint, load_arrays, read_metadata
 from dlcodec.codecs.cheng2020 import Cheng2020Codec
+from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.entropy.context import waves
 from dlcodec.entropy.exact import ExactLayer
 from dlcodec.errors import WeightsError
@@ -88,6 +90,26 @@ def test_float64_carriers_equal_64_bit_integers(path: Path, kind: str) -> None:
         assert np.array_equal(codec.hyper_synthesis(symbols, level), expected)  # type: ignore[attr-defined]
         assert watch.largest <= magnitude_bound(path).largest
     assert kind == "natural" or watch.largest > HYPER_LIMIT
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=name)
+def test_batch_and_memory_format_change_no_bit_of_any_layer(path: Path) -> None:
+    """Of the shipped weights and the tiny ones: from activations of any size, each layer on what the last one gave."""
+    codec = load_codec(opened(path)[0], torch.device("cpu"))
+    assert isinstance(codec, HyperpriorCodec)
+    layers = codec.hyper_synthesis.layers
+    random = np.random.default_rng(4)
+    size = ACTIVATION_LIMIT * random.random((3, opened(path)[0].config["N"], 4, 5)) ** 8
+    x = torch.from_numpy(np.rint(size * random.choice([-1, 1], size.shape)))
+    for layer in layers:
+        alone = torch.cat([layer(one[None]) for one in x])
+        last = replace(layer, weight=layer.weight.contiguous(memory_format=torch.channels_last))
+        for other in (layer, last):
+            assert torch.equal(other(x), alone)
+            assert torch.equal(other(x.contiguous(memory_format=torch.channels_last)), alone)
+        assert torch.equal(alone, alone.round())
+        x = alone
+    assert x.unique().numel() > 100
 
 
 @pytest.mark.parametrize("path", WITH_CONTEXT, ids=name)
