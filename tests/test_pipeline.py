@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from PIL import Image
 import dlcodec
 from dlcodec import container
 from dlcodec.checkpoint import find
+from dlcodec.codecs import codec_class
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.coding import decode_latent, run_steps
 from dlcodec.entropy.coder import Encoder
+from dlcodec.entropy.context import ContextModel
 from dlcodec.errors import DlcodecError, InputError, LatentMismatchError, LimitError, UsageError, WeightsError
+from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import load_codec
 from dlcodec.pipeline import decode_image, encode_image, quantise_level
@@ -111,26 +116,29 @@ def test_images_over_the_limits_are_refused(tiny: Path, photo: RGB) -> None:
 
 
 class _Desync:
-    """Wraps a codec's steps and changes one decoded integer of z or of the first step after it, as a fault would."""
+    """Wraps a codec's steps and changes one integer of one step, as a fault would: the first is z, all others y.
 
-    def __init__(self, codec: object, kind: str, seed: int) -> None:
+    ``struck`` is that step, any of the ``count`` that there are; an index of z is the number of its channel, so that
+    no fault changes it.
+    """
+
+    def __init__(self, codec: object, kind: str, seed: int, count: int) -> None:
         self._codec, self._kind, self._random = codec, kind, np.random.default_rng(seed)
+        self.struck = int(self._random.integers(kind == "index", count))
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._codec, name)
 
     def coding_steps(self, height: int, width: int, level: int, latents: object | None) -> CodingSteps:
         steps = self._codec.coding_steps(height, width, level, latents)  # type: ignore[attr-defined]
-        step = next(steps)
-        target = int(self._random.integers(2)) if self._kind == "symbol" else 1
-        number = 0
+        step, number = next(steps), 0
         while True:
             index = step.index.copy()
             place = tuple(int(self._random.integers(n)) for n in index.shape)
-            if self._kind == "index" and number == 1:
+            if self._kind == "index" and number == self.struck:
                 index[place] += 1 if index[place] < 8 + 31 else -1
             symbols = yield CodingStep(index, None)
-            if self._kind == "symbol" and number == target:
+            if self._kind == "symbol" and number == self.struck:
                 symbols = symbols.copy()
                 symbols[place] += 1
             number += 1
@@ -142,36 +150,60 @@ class _Desync:
 
 @pytest.mark.parametrize("kind", ["index", "symbol"])
 def test_one_wrong_scale_index_or_symbol_is_always_noticed(family_file: bytes, family: str, kind: str) -> None:
-    codec = load_codec(find(family), torch.device("cpu"))
+    """In whichever step: of a context model every wave is one."""
+    codec = tiny_codec(family)
     file = container.unpack(family_file, DEFAULT_LIMITS)
-    decode_latent(file, codec)
+    laps: list[str] = []
+    decode_latent(file, codec, laps.append)
+    count, struck = laps.count("range coding"), set()
+    assert count >= 2
     for seed in range(100):
-        with pytest.raises(LatentMismatchError):
-            decode_latent(file, _Desync(codec, kind, seed))  # type: ignore[arg-type]
+        fault = _Desync(codec, kind, seed, count)
+        with pytest.raises(LatentMismatchError) as caught:
+            decode_latent(file, fault)  # type: ignore[arg-type]
+        assert caught.value.exit_code == 9
+        struck.add(fault.struck)
+    assert struck == set(range(kind == "index", count))
 
 
-def test_one_changed_weight_of_the_hyper_synthesis_is_always_noticed(family: str, photo: RGB) -> None:
-    """A change that alters no decoded integer is no desync: 100 that do alter one must all be noticed."""
+def tiny_codec(family: str) -> HyperpriorCodec:
     codec = load_codec(find(family), torch.device("cpu"))
+    assert isinstance(codec, HyperpriorCodec)
+    return codec
+
+
+EXACT_GROUPS = [(family.name, group) for family in FAMILIES for group in codec_class(family.name).network.exact_groups]
+
+
+@pytest.mark.parametrize(("family", "group"), EXACT_GROUPS)
+def test_one_changed_weight_of_an_exact_network_is_always_noticed(
+    tiny: Path, photo: RGB, family: str, group: str
+) -> None:
+    """A change that alters no decoded integer is no desync: 100 that do alter one must all be noticed."""
+    codec = tiny_codec(family)
     file = container.unpack(encode_image(photo[:128, :128], base=find(family)), DEFAULT_LIMITS)
     good = decode_latent(file, codec)
-    whole = codec.hyper_synthesis  # type: ignore[attr-defined]
-    random = np.random.default_rng(0)
-    noticed = harmless = 0
-    while noticed < 100 and harmless < 400:
-        layers = list(whole.layers)
+    whole = codec.hyper_synthesis.layers if group == "h_s" else codec.exact_layers[group]
+    random, noticed, harmless = np.random.default_rng(0), Counter[int](), 0
+    while noticed.total() < 100 and harmless < 400:
+        layers = list(whole)
         at = int(random.integers(len(layers)))
         weight = layers[at].weight.clone()
-        weight.view(-1)[int(random.integers(weight.numel()))] += 8192
+        used = weight.view(-1).nonzero()[:, 0]  # a masked convolution has zeros that no change may touch
+        weight.view(-1)[used[int(random.integers(len(used)))]] += 8192
         layers[at] = replace(layers[at], weight=weight)
-        codec.hyper_synthesis = replace(whole, layers=tuple(layers))  # type: ignore[attr-defined]
-        try:
-            assert np.array_equal(decode_latent(file, codec), good)
-            harmless += 1
-        except LatentMismatchError:
-            noticed += 1
+        with pytest.MonkeyPatch.context() as patch:
+            if group == "h_s":
+                patch.setattr(codec, "hyper_synthesis", replace(codec.hyper_synthesis, layers=tuple(layers)))
+            else:
+                patch.setattr(codec, group, ContextModel(layers[0], layers[1:]))
+            try:
+                assert np.array_equal(decode_latent(file, codec), good)
+                harmless += 1
+            except LatentMismatchError:
+                noticed[at] += 1
     assert harmless < 400
-    codec.hyper_synthesis = whole  # type: ignore[attr-defined]
+    assert set(noticed) == set(range(len(whole)))
     assert np.array_equal(decode_latent(file, codec), good)
 
 
