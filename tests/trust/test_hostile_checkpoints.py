@@ -15,8 +15,10 @@ import safetensors
 import safetensors.numpy
 from PIL import Image
 
-from dlcodec.checkpoint import compute_digest, load_arrays, read_metadata
+from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
+from dlcodec.codecs import codec_class
 from dlcodec.errors import WeightsError
+from dlcodec.families import FAMILIES
 from dlcodec.pipeline import decode_image, encode_image
 from tests.cli.conftest import Run
 from tests.conftest import RGB
@@ -38,6 +40,11 @@ def write(source: Path, target: Path, change: Change) -> None:
     safetensors.numpy.save_file(arrays, target, metadata)
 
 
+def base_of(family: str, weights: Path) -> Path:
+    """The base checkpoint of a family in a folder of weights."""
+    return weights / family / "base.safetensors"
+
+
 def entry(name: str, value: float, kind: str | None = None) -> Change:
     """The first entry of an array."""
 
@@ -56,64 +63,139 @@ def setting(name: str, value: object) -> Change:
     return lambda config, _: config.update({name: value})
 
 
+def fill(name: str, value: int) -> Change:
+    """An array of 64-bit integers, all of them this one."""
+    return array(name, lambda old: np.full(old.shape, value, np.int64))
+
+
 LARGE = 2**31 - 1
-HOSTILE: dict[str, Change] = {
-    **{f"{name} {value}": entry(name, value) for name in ("gain", "inv_gain", "hgain") for value in (np.nan, np.inf)},
-    **{f"g_s {value}": entry("g_s.0.weight", value) for value in (np.nan, np.inf)},
-    **{f"g_a {value}": entry("g_a.6.bias", value) for value in (np.nan, -np.inf)},
-    "h_a nan": entry("h_a.4.weight", np.nan),
-    "finite, but no picture": lambda _, arrays: [
-        arrays.update({name: np.full_like(arrays[name], 1e38, dtype=np.float32)})
-        for name in ("g_s.0.weight", "inv_gain")
-    ],
-    "finite, but no latent": array("g_a.0.weight", lambda a: np.full_like(a, 1e38, dtype=np.float32)),
-    "latents beyond all bounds": array("gain", lambda a: np.full_like(a, 3e38)),
-    **{
-        f"{name} {what}": array(name, make)
-        for name in ("exact.h_s.0.weight", "exact.h_s.4.bias", "exact.medians", "exact.hinv", "exact.thresholds")
-        for what, make in {
-            "scalar": lambda a: np.array(1, a.dtype),
-            "empty": lambda a: a[:0],
-            "of another shape": lambda a: np.concatenate([a, a]),
-            "fractions": lambda a: a.astype(np.float32) + 0.5,
-            "nan": lambda a: np.full(a.shape, np.nan, np.float32),
-            "huge": lambda a: np.full(a.shape, 2.0**60, np.float32),
-        }.items()
-        if (name, what) != ("exact.medians", "huge")
-    },
-    "tables of fractions": array("tables.start", lambda a: a.astype(np.float16)),
-    "tables of 64 bits": array("tables.minimum", lambda a: a.astype(np.int64)),
-    **{f"symbols from {v}": entry("tables.minimum", v) for v in (LARGE, -LARGE - 1, 2**29, -(2**29) - 1)},
-    **{f"{name} {v!r}": setting(name, v) for name in "NM" for v in (0, -1, "8", 8.0, 10**5, 10**30, None, True, [8])},
-    **{
-        f"shifts {value!r:.20}": setting("h_s_shifts", value)
-        for value in ([], [1, 2], ["a"] * 3, [5000] * 3, [-5000] * 3, [1.5] * 3, [None] * 3, "abc", 7, [10**400] * 3)
-    },
-    **{f"lambdas {value!r:.9}": setting("lambdas", value) for value in ([], [1] * 10**5, [1] * 2, {}, "abc")},
-    **{
-        f"level {value!r}": setting("default_level", value)
-        for value in (-1, 1e308, float("nan"), float("inf"), 99, "1", None)
-    },
+INTEGERS: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "scalar": lambda a: np.array(1, a.dtype),
+    "empty": lambda a: a[:0],
+    "of another shape": lambda a: np.concatenate([a, a]),
+    "of one dimension more": lambda a: a[..., None],
+    "fractions": lambda a: a.astype(np.float32) + 0.5,
+    "whole, but floating": lambda a: a.astype(np.float64),
+    "truth values": lambda a: a > 0,
+    "nan": lambda a: np.full(a.shape, np.nan, np.float32),
+    "huge": lambda a: np.full(a.shape, 2.0**60, np.float32),
+    "largest integers": lambda a: np.full(a.shape, 2**63 - 1, np.int64),
+    "smallest integers": lambda a: np.full(a.shape, -(2**63), np.int64),
+    "largest unsigned integers": lambda a: np.full(a.shape, 2**64 - 1, np.uint64),
+}
+"""What no integer array may become."""
+BRIEFLY = ("of another shape", "largest integers")
+EXACT_GROUPS = {family.name: codec_class(family.name).network.exact_groups for family in FAMILIES}
+ENDS = {
+    "mean-scale": ("g_a.0.weight", "g_s.0.weight"),
+    "cheng2020": ("g_a.7.weight", "g_s.9.0.weight"),
+}
+"""Of each family: what overflows in the analysis and the synthesis where it is large; a GDN after it would not."""
+
+
+def of_each_group(family: str) -> dict[str, Change]:
+    """Hostile layers of the integer networks: each array in some ways, the first and last of a group in all."""
+    found: dict[str, Change] = {"no hinv": lambda _, arrays: arrays.pop("exact.hinv")}
+    for group, plans in EXACT_GROUPS[family].items():
+        count = len(plans)
+        shifts = ([], [1] * (count - 1), [1] * (count + 1), [5000] * count, [-5000] * count, [1.5] * count)
+        others = (["a"] * count, [None] * count, [True] * count, [10**400] * count, "a" * count, 7, None, {})
+        for value in (*shifts, *others):
+            found[f"{group} shifts {value!r:.20}"] = setting(f"{group}_shifts", value)
+        arrays = [f"exact.{plan.name}.{kind}" for plan in plans for kind in ("weight", "bias")]
+        for name in arrays:
+            ends = name in (arrays[0], arrays[-1])
+            found |= {f"{name} {what}": array(name, make) for what, make in INTEGERS.items() if ends or what in BRIEFLY}
+        found[f"no {arrays[1]}"] = lambda _, arrays, name=arrays[1]: arrays.pop(name)  # type: ignore[misc]
+    return found
+
+
+def of_each_family(family: str) -> dict[str, Change]:
+    """Hostile checkpoints of a family: a name of each, and the change that makes it."""
+    analysis, synthesis = ENDS[family]
+    return {
+        **{
+            f"{name} {value}": entry(name, value)
+            for name in ("gain", "inv_gain", "hgain")
+            for value in (np.nan, np.inf)
+        },
+        **{f"g_s {value}": entry(synthesis, value) for value in (np.nan, np.inf)},
+        **{f"g_a {value}": entry(analysis, value) for value in (np.nan, -np.inf)},
+        "h_a nan": entry("h_a.4.weight", np.nan),
+        "finite, but no picture": lambda _, arrays: [
+            arrays.update({name: np.full_like(arrays[name], 1e38, dtype=np.float32)})
+            for name in (synthesis, "inv_gain")
+        ],
+        "finite, but no latent": array(analysis, lambda a: np.full_like(a, 1e38, dtype=np.float32)),
+        "latents beyond all bounds": array("gain", lambda a: np.full_like(a, 3e38)),
+        **{
+            f"{name} {what}": array(name, make)
+            for name in ("exact.medians", "exact.hinv", "exact.thresholds")
+            for what, make in INTEGERS.items()
+        },
+        "tables of fractions": array("tables.start", lambda a: a.astype(np.float16)),
+        "tables of 64 bits": array("tables.minimum", lambda a: a.astype(np.int64)),
+        **{f"symbols from {v}": entry("tables.minimum", v) for v in (LARGE, -LARGE - 1, 2**29, -(2**29) - 1)},
+        **{
+            f"{name} {v!r}": setting(name, v)
+            for name in "NM"
+            for v in (0, -1, "8", 8.0, 10**5, 10**30, None, True, [8])
+        },
+        **{f"lambdas {value!r:.9}": setting("lambdas", value) for value in ([], [1] * 10**5, [1] * 2, {}, "abc")},
+        **{
+            f"level {value!r}": setting("default_level", value)
+            for value in (-1, 1e308, float("nan"), float("inf"), 99, "1", None)
+        },
+        **of_each_group(family),
+    }
+
+
+def _ahead(place: tuple[int, int]) -> Change:
+    def change(_: dict[str, Any], arrays: dict[str, Any]) -> None:
+        arrays["exact.context_prediction.weight"][(0, 0, *place)] = 1
+
+    return change
+
+
+OF_A_CONTEXT: dict[str, Change] = {
+    **{f"context looks ahead to {place}": _ahead(place) for place in ((2, 2), (2, 3), (3, 0), (4, 4))},
+    "entropy_parameters see no context": array("exact.entropy_parameters.0.weight", lambda a: a[:, : a.shape[1] // 2]),
+    "context of 3 x 3": array("exact.context_prediction.weight", lambda a: a[:, :, 1:4, 1:4].copy()),
+    "entropy_parameters of 3 x 3": array(
+        "exact.entropy_parameters.0.weight", lambda a: np.pad(a, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    ),
+    "one sum of 2^53": fill("exact.entropy_parameters.4.weight", 2**26),
+}
+HOSTILE = {
+    family.name: of_each_family(family.name) | (OF_A_CONTEXT if "context" in EXACT_GROUPS[family.name] else {})
+    for family in FAMILIES
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+def decoded(family: str, crop: RGB) -> RGB:
+    """What the first checkpoint that is found of a family makes of a picture."""
+    return decode_image(encode_image(crop, base=find(family)), 1)
+
+
+@pytest.mark.parametrize(("family", "name"), [(family, name) for family, each in HOSTILE.items() for name in each])
 def test_a_hostile_base_is_code_7(
-    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, name: str
+    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, family: str, name: str
 ) -> None:
     with np.errstate(all="ignore"):
-        write(tiny, tmp_path / "mean-scale" / "base.safetensors", HOSTILE[name])
+        write(base_of(family, tiny.parents[1]), base_of(family, tmp_path), HOSTILE[family][name])
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsError):
-        decode_image(encode_image(photo[:40, :40]), 1)
+    with pytest.raises(WeightsError) as caught:
+        decoded(family, photo[:40, :40])
+    assert caught.value.exit_code == 7
+    assert "installed" not in str(caught.value)
 
 
 def test_an_unchanged_checkpoint_passes(
-    tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
+    family: str, tiny: Path, tmp_path: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tiny, tmp_path / "mean-scale" / "base.safetensors", lambda *_: None)
+    write(base_of(family, tiny.parents[1]), base_of(family, tmp_path), lambda *_: None)
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(tmp_path))
-    assert decode_image(encode_image(photo[:40, :40]), 1).shape == (40, 40, 3)
+    assert decoded(family, photo[:40, :40]).shape == (40, 40, 3)
 
 
 def _ints(value: int) -> bytes:
