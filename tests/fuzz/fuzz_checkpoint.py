@@ -1,7 +1,8 @@
 """A base checkpoint with changes that its digest vouches for: config and arrays of any kind, then a decode.
 
-An input is a row of changes to the tiny checkpoint, each an operation (1 byte) with its arguments: another config, an
-entry of the config, an array's element, shape, type or absence. What loads must compute in exact integers.
+An input is a row of changes to a tiny checkpoint, each an operation (1 byte) with its arguments: another config, an
+entry of the config, an array's element, shape, type or absence. The upper half of the first byte names the family. What
+loads must compute in exact integers.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import torch
 
 from dlcodec import container
 from dlcodec.checkpoint import load_arrays, read_metadata, save
-from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.codecs.base import Integers
+from dlcodec.codecs.cheng2020 import Cheng2020Codec
+from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.coding import decode_latent
+from dlcodec.entropy.context import waves
 from dlcodec.errors import DlcodecError
+from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
-from tests.entropy.reference_integers import hyper_synthesis
+from tests.entropy.reference_integers import context_model, hyper_synthesis
+from tests.fuzz.fuzz_decoder import WEIGHTS, base_of
 from tests.fuzz.source import Source
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "v1" / "tiny-3"
 _TYPES = ("<i2", "<i4", "<i8", "<u2", "<f2", "<f4", "<f8", "|b1", "|i1", "|u1")
 _MOST_CHANGES = 8
 _IN_MEMORY = Path("/dev/shm")
@@ -36,8 +41,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 @cache
-def _original() -> tuple[Config, Arrays]:
-    found = read_metadata(GOLDEN / "weights" / "mean-scale" / "base.safetensors")
+def _original(family: str) -> tuple[Config, Arrays]:
+    found = base_of(family)
     arrays = load_arrays(found)
     return dict(found.config), {name: arrays[name] for name in sorted(arrays)}
 
@@ -91,8 +96,10 @@ _CHANGES: tuple[Callable[[Source, Config, Arrays], None], ...] = (
 
 def check(data: bytes) -> bool:
     """A checkpoint is refused by an error of ours, or decodes in exact integers; returns whether it decodes."""
-    config, arrays = dict(_original()[0]), {name: array.copy() for name, array in _original()[1].items()}
-    source = Source(data)
+    head = data[:1]
+    family = FAMILIES[sum(head) // 16 % len(FAMILIES)].name
+    config, arrays = dict(_original(family)[0]), {name: each.copy() for name, each in _original(family)[1].items()}
+    source = Source(bytes(byte % 16 for byte in head) + data[1:])
     try:
         for _ in range(_MOST_CHANGES):
             if source.empty:
@@ -102,13 +109,13 @@ def check(data: bytes) -> bool:
         return False  # the change is none
     with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as folder:
         path = Path(folder) / "base.safetensors"
-        save(path, "mean-scale", config, arrays, {}, force=True)
+        save(path, family, config, arrays, {}, force=True)
         try:
-            codec: MeanScaleCodec = load_codec(read_metadata(path), torch.device("cpu"))  # type: ignore[assignment]
+            codec: HyperpriorCodec = load_codec(read_metadata(path), torch.device("cpu"))  # type: ignore[assignment]
         except DlcodecError:
             return False
     _check_integers(codec, config, arrays)
-    file = container.unpack((GOLDEN / "1x1-q0.dlc").read_bytes(), DEFAULT_LIMITS)
+    file = container.unpack((WEIGHTS[family].parent / "1x1-q0.dlc").read_bytes(), DEFAULT_LIMITS)
     try:
         codec.synthesis()(codec.to_float(decode_latent(file, codec), 0))
     except DlcodecError:
@@ -116,10 +123,27 @@ def check(data: bytes) -> bool:
     return True
 
 
-def _check_integers(codec: MeanScaleCodec, config: Config, arrays: Arrays) -> None:
+def _check_integers(codec: HyperpriorCodec, config: Config, arrays: Arrays) -> None:
     """The exact path equals arithmetic on 64-bit integers, for the largest symbols that can be decoded."""
     channels = arrays["exact.medians"].size
     symbols = np.where(np.arange(channels) % 3, 2**29, -(2**29)).astype(np.int32).reshape(-1, 1, 1)
     for level in {0, (codec.levels - 1) * container.LEVEL_STEPS}:
-        expected = hyper_synthesis("mean-scale", arrays, config["h_s_shifts"], symbols, level)
-        assert np.array_equal(codec.hyper_synthesis(symbols, level), expected)
+        features = hyper_synthesis(codec.family, arrays, config["h_s_shifts"], symbols, level)
+        assert np.array_equal(codec.hyper_synthesis(symbols, level), features)
+        if isinstance(codec, Cheng2020Codec):
+            _check_waves(codec, config, arrays, features.astype(np.int32))
+
+
+def _check_waves(codec: Cheng2020Codec, config: Config, arrays: Arrays, features: Integers) -> None:
+    """So do the predictions of the context model, for the largest latent that can be decoded."""
+    height, width = features.shape[1:]
+    shape = (codec.latent_channels, height * width)
+    largest = 2**30 + 2**23
+    latent = np.where(np.arange(shape[0] * shape[1]) % 5 < 3, largest, -largest).astype(np.int32).reshape(shape)
+    area, predicted = codec.context.start(features), np.zeros((2 * shape[0], shape[1]), np.int32)
+    for wave in waves(height, width):
+        predicted[:, wave] = np.concatenate(area.predict(wave), 1).T
+        area.settle(wave, latent[:, wave].T)
+    whole = latent.reshape(-1, height, width)
+    expected = context_model(arrays, config["context_shifts"], features, whole)
+    assert np.array_equal(predicted.reshape(expected.shape), expected)

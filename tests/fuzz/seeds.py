@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +11,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dlcodec.checkpoint import DEFAULT_FAMILY, load_arrays
+from dlcodec.codecs import codec_class
 from dlcodec.container import Section, pack, unpack
 from dlcodec.entropy.coder import Encoder, Models
 from dlcodec.entropy.tables import table_from_probabilities, table_set
+from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import Extras
 from dlcodec.sections import pack_extras
-from tests.fuzz.fuzz_decoder import WEIGHTS
+from tests.fuzz.fuzz_decoder import WEIGHTS, base_of
 from tests.profiles import SRGB
 
 CORPUS = Path(__file__).parent / "corpus"
+OTHERS = [family for family in WEIGHTS if family != DEFAULT_FAMILY]
 EXIF = b"II*\0\x08\0\0\0\x02\0" + struct.pack("<HHIHHHHII", 0x112, 3, 1, 1, 0, 0x10F, 2, 4, 0x41424300) + bytes(4)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF tiff:Orientation="1"/></x:xmpmeta>'
 
@@ -34,11 +37,12 @@ def plane(width: int, height: int) -> np.ndarray:
 def _encoded(photo: np.ndarray, extras: Extras, level: float, hint: float | None) -> bytes:
     from dlcodec.pipeline import encode_image
 
-    return encode_image(photo, level, "cpu", tau_hint=hint, sections=pack_extras(extras))
+    base = base_of(DEFAULT_FAMILY)
+    return encode_image(photo, level, "cpu", tau_hint=hint, sections=pack_extras(extras), base=base)
 
 
 def decoder_seeds() -> Iterator[tuple[str, bytes]]:
-    """Whole files of the tiny codec."""
+    """Whole files of the tiny codec of the default family, and the golden ones of all others."""
     from dlcodec.image import load
     from dlcodec.samples import COFFEE
 
@@ -50,6 +54,9 @@ def decoder_seeds() -> Iterator[tuple[str, bytes]]:
     yield "17x9-extras", _encoded(photo[:9, :17], extras, 1.5, 0.0)
     flat = np.full((64, 64, 3), 128, np.uint8)
     yield "64x64-flat", _encoded(flat, Extras(), 0, 1.0)
+    for family in OTHERS:
+        for path in sorted(WEIGHTS[family].parent.glob("*.dlc")):
+            yield f"{family}-{path.stem}", path.read_bytes()
 
 
 def container_seeds() -> Iterator[tuple[str, bytes]]:
@@ -112,15 +119,13 @@ def sections_seeds() -> Iterator[tuple[str, bytes]]:
 
 def checkpoint_seeds() -> Iterator[tuple[str, bytes]]:
     """One change of each kind, as ``fuzz_checkpoint`` numbers them, the last of them harmless."""
-    from dlcodec.checkpoint import read_metadata
-
-    config = dict(read_metadata(WEIGHTS / "mean-scale" / "base.safetensors").config)
-    names = sorted(config)
 
     def block(value: object) -> bytes:
         text = json.dumps(value).encode()
         return struct.pack("<H", len(text)) + text
 
+    config = dict(base_of(DEFAULT_FAMILY).config)
+    names = sorted(config)
     yield "same-config", b"\0" + block(config)
     for name in names:
         yield f"entry-{name}", bytes([1, names.index(name)]) + block(config[name])
@@ -129,11 +134,22 @@ def checkpoint_seeds() -> Iterator[tuple[str, bytes]]:
     yield "shape", bytes([4, 2, 4, 7, 11, 4, 4])
     yield "type", bytes([5, 30, 4])
     yield "drop", bytes([6, 1])
+    for family in OTHERS:
+        first = 16 * [known.name for known in FAMILIES].index(family)
+        config = dict(base_of(family).config)
+        names, arrays = sorted(config), sorted(load_arrays(base_of(family)))
+        yield f"{family}-same-config", bytes([first]) + block(config)
+        for name in (name for name in names if name.endswith("_shifts")):
+            yield f"{family}-entry-{name}", bytes([first + 1, names.index(name)]) + block(config[name])
+        for plan in codec_class(family).network.exact_groups["context"]:
+            at = arrays.index(f"exact.{plan.name}.weight")
+            yield f"{family}-largest-{plan.name}", bytes([first + 3, at]) + b"\xff\x7f"  # that such an array holds
+            yield f"{family}-smallest-{plan.name}", bytes([first + 3, at]) + b"\0\x80"
+            yield f"{family}-type-{plan.name}", bytes([first + 5, at, 2])
 
 
 def main() -> None:
     """Write every seed into the folder of its target."""
-    os.environ["DLCODEC_WEIGHTS"] = str(WEIGHTS)
     for name, seeds in {
         "checkpoint": checkpoint_seeds,
         "container": container_seeds,
