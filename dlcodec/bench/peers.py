@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, features
-from torch import Tensor
 
 from dlcodec import checkpoint
 from dlcodec.bench.subject import Subject
-from dlcodec.checkpoint import Checkpoint
-from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
-from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS
 from dlcodec.errors import UsageError
 from dlcodec.image import pad
 
@@ -29,46 +25,17 @@ class Peer:
     bytes: int
 
 
-def as_compressai(found: Checkpoint, level: int) -> Any:
-    """A mean-scale codec at one integer level as CompressAI's class, gains folded into the convolutions.
-
-    Its entropy bottleneck keeps CompressAI's initial density: good for timing, not for rate. Raises ImportError.
-    """
-    from compressai.models import MeanScaleHyperprior
-
-    arrays = {n: torch.from_numpy(a.astype(np.float32)) for n, a in checkpoint.load_arrays(found).items()}
-    model = MeanScaleHyperprior(N=found.config["N"], M=found.config["M"])
-    state = dict(model.state_dict())
-    state.update({n: t for n, t in arrays.items() if n.startswith(("g_a", "g_s", "h_a"))})
-    for plan, shift in zip(MeanScaleNetwork.exact_groups["h_s"], found.config["h_s_shifts"], strict=True):
-        state[f"{plan.name}.weight"] = arrays[f"exact.{plan.name}.weight"] / 2.0**shift
-        state[f"{plan.name}.bias"] = arrays[f"exact.{plan.name}.bias"] / 2.0 ** (shift + ACTIVATION_BITS)
-
-    def scale(name: str, gain: Tensor, dimension: int) -> None:
-        shape = [1, 1, 1, 1]
-        shape[dimension] = -1
-        state[f"{name}.weight"] = state[f"{name}.weight"] * gain.view(shape)
-
-    scale("g_a.6", arrays["gain"][level], 0)
-    state["g_a.6.bias"] = state["g_a.6.bias"] * arrays["gain"][level]
-    scale("h_a.4", arrays["hgain"][level], 0)
-    state["h_a.4.bias"] = state["h_a.4.bias"] * arrays["hgain"][level]
-    scale("h_s.0", arrays["exact.hinv"][level] / 2.0**GAIN_BITS, 0)
-    scale("g_s.0", arrays["inv_gain"][level], 0)
-    model.load_state_dict(state)
-    model.update(force=True)
-    return model.eval()
-
-
 def _compressai(subject: Subject) -> Peer:
-    if subject.found.family != "mean-scale":
-        raise UsageError(f"peer compressai is built from mean-scale weights, not from {subject.found.family}")
     if subject.level % 1:
         raise UsageError(f"peer compressai has whole levels only, not {subject.level:g}")
     try:
-        model = as_compressai(subject.found, int(subject.level)).to(subject.where())
-    except (ImportError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries deprecate what they use themselves
+            from dlcodec.importing.families import restore
+    except (ImportError, RuntimeError) as error:  # torchvision beside another build of torch raises the latter
         raise UsageError(f"peer compressai needs the package compressai ({error})") from error
+    found = subject.found
+    model = restore(found.family, found.config, checkpoint.load_arrays(found), int(subject.level)).to(subject.where())
     x = torch.from_numpy(pad(subject.rgb, 64)).permute(2, 0, 1)[None].to(subject.where()).float() / 255
     compress, decompress = (torch.inference_mode()(function) for function in (model.compress, model.decompress))
     coded = compress(x)

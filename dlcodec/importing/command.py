@@ -13,7 +13,7 @@ from dlcodec import checkpoint
 from dlcodec.codecs import codec_class
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.importing.check import Comparison, compare
-from dlcodec.importing.families import converter
+from dlcodec.importing.families import foreign
 from dlcodec.importing.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -43,7 +43,7 @@ def import_source(source: Source, family: str, name: str | None, output: Path, *
     Raises OutputError, UsageError for an unknown family, and WeightsError when the checkpoint is of another family, or
     codes otherwise here than in CompressAI.
     """
-    convert = converter(family)
+    convert = foreign(family).convert
     try:
         converted = convert(source.tensors)
         codec = codec_class(family)(converted.config, converted.arrays, torch.device("cpu"))

@@ -1,20 +1,21 @@
-"""What the imports of all hyperprior codecs share: channel counts, the prior of z, the integer grid, the tables."""
+"""What all hyperprior codecs share on the way from CompressAI, and on the way back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from compressai.entropy_models import EntropyBottleneck
 from compressai.models.base import CompressionModel
 from compressai.models.utils import remap_old_keys
 from compressai.zoo.pretrained import load_pretrained
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams
-from dlcodec.entropy.exact import LATENT_BITS
+from dlcodec.entropy.exact import ACTIVATION_BITS, GAIN_BITS, LATENT_BITS
 from dlcodec.errors import WeightsError
 from dlcodec.importing.conversion import take_parameters, tensor_of
 from dlcodec.training.export import (
@@ -97,3 +98,39 @@ def convert_hyperprior(
     arrays |= table_arrays(tables_from(priors))
     arrays |= {f"train.{n}": t.numpy() for n, t in parameters.items() if n.startswith("entropy_bottleneck.")}
     return base_config(quantised, [None], 0.0, "distortion"), arrays
+
+
+class _Gain(nn.Module):
+    """One factor a channel."""
+
+    def __init__(self, gain: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("gain", gain.float()[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) float32."""
+        return x * self.gain
+
+
+def restore_hyperprior(
+    original: CompressionModel, family: str, config: Mapping[str, Any], arrays: Arrays, level: int
+) -> CompressionModel:
+    """Give CompressAI's network the weights of a base checkpoint; it is returned, ready to compress.
+
+    The gains of the whole level ``level`` stand around its transforms. What a checkpoint lacks of the prior of z
+    (``train.*``) stays as it was: of no matter for the picture and the time, but for the rate.
+    """
+    tensors = {name.removeprefix("train."): torch.from_numpy(array).float() for name, array in arrays.items()}
+    state = dict(original.state_dict())
+    state |= {name: tensor for name, tensor in tensors.items() if name in state}
+    for group, plans in codec_class(family).network.exact_groups.items():
+        for plan, shift in zip(plans, config[f"{group}_shifts"], strict=True):
+            for kind, bits in (("weight", shift), ("bias", shift + ACTIVATION_BITS)):
+                state[f"{plan.name}.{kind}"] = tensors[f"exact.{plan.name}.{kind}"] / 2.0**bits
+    original.load_state_dict(state)
+    original.g_a = nn.Sequential(original.g_a, _Gain(tensors["gain"][level]))
+    original.h_a = nn.Sequential(original.h_a, _Gain(tensors["hgain"][level]))
+    original.h_s = nn.Sequential(_Gain(tensors["exact.hinv"][level] / 2.0**GAIN_BITS), original.h_s)
+    original.g_s = nn.Sequential(_Gain(tensors["inv_gain"][level]), original.g_s)
+    original.update(force=True)
+    return original.eval()

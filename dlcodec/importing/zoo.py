@@ -6,15 +6,13 @@ import hashlib
 import http.client
 import re
 import urllib.request
-from collections.abc import Mapping
 
 from compressai.zoo.image import model_urls
 
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.importing.families import FOREIGN
 from dlcodec.importing.source import MOST_BYTES, Source, parse_source
 
-_FAMILIES: Mapping[str, str] = {"mbt2018-mean": "mean-scale", "cheng2020-attn": "cheng2020"}
-"""CompressAI's architectures, and the family that each is."""
 _METRIC = "mse"
 _TIMEOUT = 30.0
 _DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
@@ -22,9 +20,10 @@ _DIGEST = re.compile(r"-([0-9a-f]{8,})\.")
 
 def family(architecture: str) -> str:
     """The family of an architecture; raises UsageError for one that cannot be imported."""
-    if architecture not in _FAMILIES:
-        raise UsageError(f"{architecture!r} is none of the zoo's models that can be imported: {', '.join(_FAMILIES)}")
-    return _FAMILIES[architecture]
+    families = {foreign.zoo: name for name, foreign in FOREIGN.items()}
+    if architecture not in families:
+        raise UsageError(f"{architecture!r} is none of the zoo's models that can be imported: {', '.join(families)}")
+    return families[architecture]
 
 
 def fetch(architecture: str, quality: int) -> Source:

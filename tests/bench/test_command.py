@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,19 @@ def test_peers_are_timed_beside_ours() -> None:
     assert names[2:] == ["jxl: encode", "jxl: decode", "avif: encode", "avif: decode"]
 
 
-def test_compressai_runs_the_same_network() -> None:
-    try:
-        import compressai.models  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"CompressAI does not import here: {error}")
-    names = [whole["name"] for whole in measured("--tau", "1", "--peer", "compressai")["wholes"]]
-    assert names[2:] == ["compressai: compress", "compressai: decompress"]
+def test_compressai_is_timed_on_each_family(family: str, tiny_folder: Path) -> None:
+    pytest.importorskip("compressai.models", exc_type=(ImportError, RuntimeError))
+    report = measured("--model", str(tiny_folder / family), "--tau", "1", "--peer", "compressai")
+    assert report["family"] == family
+    assert [whole["name"] for whole in report["wholes"]][2:] == ["compressai: compress", "compressai: decompress"]
+
+
+def test_without_compressai_its_peer_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("dlcodec.importing")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "compressai.models", None)
+    with pytest.raises(UsageError, match="peer compressai needs the package compressai"):
+        bench("--tau", "1", "--peer", "compressai")
 
 
 def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
