@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from dlcodec.errors import InputError, NoFusionError, WeightsError
-from dlcodec.files import make_folder, read_bounded, refuse_existing, write_together
+from dlcodec.files import make_folder, read_bounded, refuse_existing, write_atomically, write_together
 from dlcodec.limits import DEFAULT_LIMITS
 
 SCHEMA = 1
@@ -308,3 +308,19 @@ def save(
         with suppress(OSError):  # mostly, there is none
             file.unlink()
     return digest
+
+
+def save_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Put ``results`` beside the record of a checkpoint, in the place of those it had; its digest is not over them.
+
+    Only its first file is replaced, at once, and no tensor changes. Raises WeightsError where the checkpoint is
+    damaged, or has no room for so much, and OutputError.
+    """
+    load_arrays(read_metadata(path))
+    with safetensors.safe_open(path, framework="numpy") as handle:
+        metadata = {**handle.metadata(), "results": json.dumps(results)}
+    arrays = safetensors.numpy.load(read_bounded(path, DEFAULT_LIMITS.weights_bytes))
+    data = safetensors.numpy.save(arrays, metadata)
+    if int.from_bytes(data[:8], "little") > _MOST_HEADER:
+        raise WeightsError(f"{path} has no room for results of {len(metadata['results'])} bytes")
+    write_atomically(path, data, force=True)

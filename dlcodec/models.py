@@ -16,6 +16,7 @@ from dlcodec import checkpoint as checkpoints
 from dlcodec.errors import UsageError, WeightsError
 
 _MOST_NESTED = 50
+_LARGEST = 1e9
 _NO_PARAMETERS = ("tables.", "train.")
 
 
@@ -25,7 +26,9 @@ class Model:
 
     ``parameters`` counts the entries of all tensors that decoding uses, the entropy coder's tables aside. ``levels``,
     ``default_level``, ``lambdas`` (None where unknown) and ``orientation`` are a base's; ``base`` and ``steps`` are a
-    fusion network's. ``record`` is how it was made and ``results`` what was measured, None where the file says nothing.
+    fusion network's. ``record`` is how it was made and ``results`` what was measured, None where the file says nothing:
+    by the name of a set of pictures, how many these are (``images``), and ``rows`` of the means at a level and a tau,
+    all with the same keys: ``level``, ``tau``, ``bpp`` and metrics.
     """
 
     path: str
@@ -68,12 +71,32 @@ def _parsed(path: Path, raw: Mapping[str, str], key: str) -> Mapping[str, Any] |
     try:
         value = json.loads(raw.get(key, "null"))
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"the {key} in {path} is damaged") from error
+        raise WeightsError(f"the entry {key} in {path} is damaged") from error
     if value is not None and not isinstance(value, dict):
-        raise WeightsError(f"the {key} in {path} is damaged")
+        raise WeightsError(f"the entry {key} in {path} is damaged")
     if not _is_shallow(value):
         raise WeightsError(f"the {key} in {path} is nested too deep")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST  # NaN is not
+
+
+def _results(path: Path, raw: Mapping[str, str]) -> Mapping[str, Any] | None:
+    found = _parsed(path, raw, "results")
+    for each in (found or {}).values():
+        rows = each.get("rows") if isinstance(each, dict) else None
+        if not (
+            isinstance(rows, list)
+            and rows
+            and _is_number(each.get("images"))
+            and all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)
+            and rows[0].keys() >= {"level", "tau", "bpp"}
+            and all(_is_number(value) for row in rows for value in row.values())
+        ):
+            raise WeightsError(f"the entry results in {path} is damaged")
+    return found
 
 
 def describe(path: Path) -> Model:
@@ -105,8 +128,16 @@ def describe(path: Path) -> Model:
         base=config.get("base"),
         steps=config.get("steps"),
         record=_parsed(path, raw, "record"),
-        results=_parsed(path, raw, "results"),
+        results=_results(path, raw),
     )
+
+
+def record(path: Path, name: str, results: Mapping[str, Any]) -> None:
+    """Write what was measured on the set ``name`` into a checkpoint, beside the results on other sets.
+
+    Raises WeightsError, OutputError.
+    """
+    checkpoints.save_results(path, {**(describe(path).results or {}), name: results})
 
 
 def verify(path: Path) -> None:

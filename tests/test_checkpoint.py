@@ -297,6 +297,29 @@ def in_parts(path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpo
     return read_metadata(path)
 
 
+def test_results_are_written_into_the_first_part_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = in_parts(tmp_path / "base.safetensors", tiny, monkeypatch)
+    before = {file: (file.stat().st_ino, file.read_bytes()) for file in split.files}
+    arrays = {name: array.tobytes() for name, array in load_arrays(split).items()}
+    checkpoint.save_results(split.path, {"kodak": {"images": 24, "rows": [{"level": 0, "tau": 1, "bpp": 0.5}]}})
+    assert sorted(tmp_path.iterdir()) == sorted(split.files)
+    changed = [file for file in split.files if (file.stat().st_ino, file.read_bytes()) != before[file]]
+    assert changed == [split.path]
+    assert read_metadata(split.path) == split
+    assert {name: array.tobytes() for name, array in load_arrays(split).items()} == arrays
+    assert describe(split.path).results == {"kodak": {"images": 24, "rows": [{"level": 0, "tau": 1, "bpp": 0.5}]}}
+
+
+def test_results_beyond_what_is_read_again_are_not_written(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(tiny.read_bytes())
+    with pytest.raises(WeightsError, match="no room for results"):
+        checkpoint.save_results(path, {"a": "x" * checkpoint._MOST_HEADER})
+    assert path.read_bytes() == tiny.read_bytes()
+
+
 def test_a_checkpoint_in_parts_stays_whole_where_a_new_one_cannot_be_written(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

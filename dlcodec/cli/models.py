@@ -1,4 +1,4 @@
-"""The commands ``models list``, ``show``, ``verify`` and ``import``."""
+"""The commands ``models list``, ``show``, ``verify``, ``record`` and ``import``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from dlcodec.cli.options import Force
-from dlcodec.console import complain, printable, say, show
+from dlcodec.console import aligned, complain, printable, say, show
 from dlcodec.errors import LimitError, UsageError, WeightsError
 
 models = typer.Typer(
-    help="The weights that are installed: list, show, verify; import those of CompressAI.", no_args_is_help=True
+    help="The weights that are installed: list, show, verify, record; import those of CompressAI.", no_args_is_help=True
 )
 
 Names = Annotated[
@@ -60,9 +60,11 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _listed(model: dict[str, Any]) -> str:
     if model["role"] == "base":
-        what = f"{model['levels']} level{'s' if model['levels'] > 1 else ''}" + (
-            f", {model['orientation']}" if model["orientation"] else ""
-        )
+        what = f"{model['levels']} level{'s' if model['levels'] > 1 else ''}"
+        for name, measured in (model["results"] or {}).items():
+            ends = dict.fromkeys(f"{measured['rows'][end]['bpp']:.3f}" for end in (0, -1))
+            what += f", {' to '.join(ends)} bpp on {name}"
+        what += f", {model['orientation']}" if model["orientation"] else ""
     else:
         what = f"for base {model['base'][:16]}"
     size = f"{model['parameters']:,} parameters, {model['file_bytes']:,} bytes"
@@ -74,13 +76,22 @@ def _shown(model: dict[str, Any]) -> str:
 
     lines = []
     for key, value in model.items():
-        if isinstance(value, dict):
+        if key == "results":
+            for name, measured in (value or {}).items():
+                lines += [f"results on {name}, {measured['images']} images, means:", *_table(measured["rows"])]
+        elif isinstance(value, dict):
             lines += [f"{key}:", *(f"  {name:<24} {json.dumps(value[name])}" for name in sorted(value))]
         elif value is not None:
             text = f"{value:,}" if key in ("file_bytes", "parameters") else value
             text = " ".join(map(str, value)) if isinstance(value, tuple) else text
             lines.append(f"{key.replace('_', ' '):<26} {text}")
     return "\n".join(map(_plain, lines)) + "\n"
+
+
+def _table(rows: list[dict[str, float]]) -> list[str]:
+    digits = {name: "g" if name in ("level", "tau") else ".4f" for name in rows[0]}
+    cells = [[format(row[name], digits[name]) for name in digits] for row in rows]
+    return [f"  {line}" for line in aligned([list(digits), *cells])]
 
 
 def _plain(line: str) -> str:
@@ -115,6 +126,32 @@ def verify_models(names: Names = None, as_json: AsJson = False) -> None:
 
     entries, code = _each(names, verified)
     _finish(entries, code, as_json=as_json, text=lambda entry: printable(f"{entry['path']}: sound"))
+
+
+@models.command("record")
+def record_results(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A folder of results, by dlcodec eval.")],
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Beginnings of digests, or paths of files.")],
+    called: Annotated[
+        str | None,
+        typer.Option("--set", metavar="NAME", help="What the images are.", show_default="the name of their folder"),
+    ] = None,
+) -> None:
+    """Write the means of a run into the weights that it measured; tensors and digest stay as they are."""
+    from dlcodec.checkpoint import read_metadata
+    from dlcodec.evaluation.record import results_of
+    from dlcodec.evaluation.results import read_run
+    from dlcodec.files import readable
+    from dlcodec.models import choose, record
+
+    run = read_run(results)
+    called = readable(called or Path(run.settings.source).name)
+    if not called:
+        raise UsageError("the folder of the images has no name of its own; give --set")
+    measured = [(path, results_of(run, read_metadata(path))) for path in choose(names)]
+    for path, means in measured:
+        record(path, called, means)
+        say(f"{path}: {len(means['rows'])} rows on {called}, {means['images']} images")
 
 
 @models.command("import")

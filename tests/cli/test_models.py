@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import safetensors.numpy
+from PIL import Image
 
 from dlcodec import checkpoint
 from dlcodec.models import checkpoint_files, describe
 from tests.cli.conftest import Run
+from tests.conftest import RGB
+from tests.tiny import write_checkpoint
 
 
 @pytest.fixture
@@ -70,14 +73,99 @@ def test_one_model_is_shown_by_the_beginning_of_its_digest_or_by_its_path(run: R
     assert '"none: random weights for tests"' in text
 
 
-def test_results_are_shown_where_the_file_has_them(folder: Path) -> None:
+@pytest.fixture
+def results(run: Run, folder: Path, photo: RGB, tmp_path: Path) -> Path:
+    """A run of the weights in ``folder`` on two pictures in ``pair/``."""
+    (tmp_path / "pair").mkdir()
+    for top in (0, 100):
+        Image.fromarray(photo[top : top + 48, :64]).save(tmp_path / "pair" / f"{top}.png")
+    evaluated = run("eval", tmp_path / "pair", "-o", tmp_path / "results", "--tau", "0,0.5,1", "--metrics", "psnr")
+    assert evaluated.code == 0
+    return tmp_path / "results"
+
+
+def test_results_are_recorded_without_a_change_of_the_tensors_and_shown(run: Run, folder: Path, results: Path) -> None:
+    base, fusion = folder / "base.safetensors", folder / "fusion.safetensors"
+    before = {path: (describe(path), checkpoint.load_arrays(checkpoint.read_metadata(path))) for path in (base, fusion)}
+    assert run("models", "record", results, base, fusion, "--set", "first").code == 0
+    assert run("models", "record", results, base, fusion).code == 0
+    means = json.loads((results / "results.json").read_text())["means"]
+    for path, taus in ((base, (1,)), (fusion, (1, 0))):
+        model, arrays = before[path]
+        now = checkpoint.load_arrays(checkpoint.read_metadata(path))
+        assert {name: array.tobytes() for name, array in now.items()} == {n: a.tobytes() for n, a in arrays.items()}
+        assert replace(describe(path), results=None, file_bytes=0) == replace(model, file_bytes=0)
+        recorded = describe(path).results
+        assert recorded is not None
+        assert recorded["first"] == recorded["pair"]
+        assert recorded["pair"]["images"] == 2
+        rows = [(row["level"], row["tau"], row["bpp"], row["psnr"]) for row in recorded["pair"]["rows"]]
+        wanted = sorted((m for m in means if m["tau"] in taus), key=lambda m: (-m["tau"], m["quality"]))
+        assert len(rows) == 3 * len(taus)
+        for row, mean in zip(rows, wanted, strict=True):
+            assert row == pytest.approx((mean["quality"], mean["tau"], mean["bpp"], mean["psnr"]), abs=1e-5)
+    first, last = (m["bpp"] for m in means if m["tau"] == 1 and m["quality"] in (0, 2))
+    listed = run("models", "list").out.splitlines()
+    assert f": 3 levels, {first:.3f} to {last:.3f} bpp on first, {first:.3f} to {last:.3f} bpp on pair," in listed[0]
+    shown = run("models", "show", fusion).out.splitlines()
+    table = shown[shown.index("results on pair, 2 images, means:") + 1 :]
+    assert [line.split()[:2] for line in table[:7]] == [
+        ["level", "tau"],
+        *([level, tau] for tau in "10" for level in "012"),
+    ]
+
+
+def test_results_of_other_weights_are_refused_and_none_is_written(run: Run, folder: Path, results: Path) -> None:
+    other = write_checkpoint(folder.parent.parent / "other", seed=1)
+    before = (folder / "base.safetensors").read_bytes()
+    for names in ((folder / "base.safetensors", other), (other,)):
+        result = run("models", "record", results, *names)
+        assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+        assert "the results in results were measured with" in result.err
+    assert (folder / "base.safetensors").read_bytes() == before
+    assert describe(other).results is None
+
+
+def test_damaged_weights_are_not_written_anew(run: Run, folder: Path, results: Path) -> None:
     path = folder / "base.safetensors"
-    found = checkpoint.read_metadata(path)
-    meta = {"schema": "1", "family": found.family, "digest": found.digest, "config": json.dumps(dict(found.config))}
-    arrays = checkpoint.load_arrays(found)
-    path.write_bytes(safetensors.numpy.save(arrays, {**meta, "results": '{"kodak": {"psnr": 30.5}}'}))
-    assert describe(path).results == {"kodak": {"psnr": 30.5}}
-    assert describe(path).record is None
+    damaged = path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])
+    path.write_bytes(damaged)
+    assert run("models", "record", results, path).code == 7
+    assert path.read_bytes() == damaged
+
+
+_ROW = '{"level": 0, "tau": 1, "bpp": 0.5}'
+
+
+def _of(*rows: str, images: str = "1") -> str:
+    return f'{{"a": {{"images": {images}, "rows": [{", ".join(rows)}]}}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        '{"a": 1}',
+        '{"a": {"images": 1}}',
+        _of(),
+        _of("1"),
+        _of(_ROW, images='"1"'),
+        _of('{"level": 0, "tau": 1}'),
+        _of(_ROW, _ROW.replace("}", ', "psnr": 30}')),
+        _of(_ROW.replace("0.5", "NaN")),
+        _of(_ROW.replace("0.5", '"0.5"')),
+        _of(_ROW.replace("0.5", "1" * 400)),
+    ],
+)
+def test_results_that_make_no_sense_are_told_of(run: Run, folder: Path, text: str) -> None:
+    path = folder / "base.safetensors"
+    checkpoint.save_results(path, json.loads(_of(_ROW)))
+    assert describe(path).results == json.loads(_of(_ROW))
+    checkpoint.save_results(path, json.loads(text))
+    for command in (("list",), ("show", path)):
+        result = run("models", *command)
+        assert (result.code, result.err.count("\n")) == (7, 1)
+        assert f"the entry results in {path} is damaged" in result.err
 
 
 @pytest.mark.parametrize("name", ["ffffffff", "absent.safetensors", "", "a" * 300])
