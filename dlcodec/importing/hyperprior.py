@@ -103,6 +103,8 @@ def convert_hyperprior(
 class _Gain(nn.Module):
     """One factor a channel."""
 
+    gain: Tensor
+
     def __init__(self, gain: Tensor) -> None:
         super().__init__()
         self.register_buffer("gain", gain.float()[:, None, None])
