@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
-import subprocess
-import sys
-import zlib
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 
 from dlcodec import checkpoint, container
-from dlcodec.coding import decode_latent
 from dlcodec.errors import WeightsError
 from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.loading import load_codec
 from dlcodec.pipeline import decode_image
-from tests.golden.make import REFERENCE
+from tests.golden.checks import (
+    Pictures,
+    check_latent,
+    check_pixels,
+    check_pixels_at_tau_0,
+    check_reference,
+    reference_pictures,
+)
 from tests.golden.manifest import FOLDER, PATH, GoldenFile, GoldenSet, read, seal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,9 +43,6 @@ SEALED = (
     (11, "0e92c4bd092459dc90f54daab263519023b374785a46c321c94654f7910031f4"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
-
-REFERENCE_TORCH = ("2.13.0", "2.15.0")
-"""Releases of torch whose reference path was seen to give the reference pixels bit for bit."""
 
 
 def install(golden: GoldenSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +119,7 @@ def test_a_golden_file_decodes_to_the_same_latent(
     assert read_file.header.model_digest.hex() == golden.base[:16]
     if golden.weights is None and not installed(golden):
         return refused(golden, file)
-    found = checkpoint.find(golden.family, read_file.header.model_digest)
-    latent = decode_latent(read_file, load_codec(found, torch.device("cpu")))
-    assert f"{zlib.crc32(latent.astype('<i4').tobytes()):08x}" == file.latent
+    check_latent(golden, file)
 
 
 def refused(golden: GoldenSet, file: GoldenFile) -> None:
@@ -150,13 +142,10 @@ def test_other_weights_than_a_file_names_are_code_7(
 def test_a_golden_file_decodes_to_the_same_pixels(
     golden: GoldenSet, file: GoldenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within 2 of 255, whatever the machine: other kernels round differently."""
     install(golden, monkeypatch)
     if golden.weights is None and not installed(golden):
         return refused(golden, file)
-    pixels, expected = decode_image(file.data, 1.0, "cpu"), file.picture("1")
-    assert pixels.shape == expected.shape
-    assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 2
+    check_pixels(file)
 
 
 @pytest.mark.parametrize(
@@ -165,50 +154,45 @@ def test_a_golden_file_decodes_to_the_same_pixels(
 def test_a_golden_file_decodes_to_the_same_pixels_at_tau_0(
     golden: GoldenSet, file: GoldenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At least 45 dB against the pixels where they were made: noise, sampler and network are the same."""
     install(golden, monkeypatch)
     if golden.weights is None and not installed(golden):
         return refused(golden, file)
     if not has_fusion(golden):
         pytest.skip("other fusion weights are installed; the format promises the picture at tau 1 alone")
-    pixels, expected = decode_image(file.data, 0.0, "cpu", precision="fp32"), file.picture("0")
-    assert np.square(pixels.astype(float) - expected).mean() <= 255**2 / 10**4.5
-    if expected.size > 3:  # a single pixel hardly moves; all others do
-        assert np.abs(expected.astype(int) - file.picture("1")).max() > 2
+    check_pixels_at_tau_0(file)
 
 
-CHILD = """
-import sys, numpy, torch
-from pathlib import Path
-from dlcodec.pipeline import decode_image
-torch.backends.mkldnn.enabled = False
-for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
-    numpy.save(target, decode_image(Path(source).read_bytes(), 1.0, "cpu"))
-"""
+def taus_of(golden: GoldenSet) -> list[str]:
+    """The taus at which the weights that are here give the pictures of a set."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(golden, patch)
+        if not installed(golden):
+            return []
+        return ["1", "0"] if golden.fusion and has_fusion(golden) else ["1"]
+
+
+def weights_of(golden: GoldenSet) -> Path | None:
+    return FOLDER / golden.weights if golden.weights else None
+
+
+HERE = [(golden, file, tau) for golden in SETS for tau in taus_of(golden) for file in golden.files]
 
 
 @pytest.fixture(scope="module")
-def reference_pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, npt.NDArray[np.uint8]]:
-    """The pictures of the shipped weights at tau 1, by the reference path in a process of its own."""
-    folder = tmp_path_factory.mktemp("reference")
-    names = {file.file: folder / f"{number}.npy" for number, (g, file) in enumerate(SHIPPED) if installed(g)}
-    paths = [str(path) for name, target in names.items() for path in (FOLDER / name, target)]
-    environment = {**os.environ, **REFERENCE, "DLCODEC_WEIGHTS": ""}
-    command = [sys.executable, "-W", "ignore", "-c", CHILD, *paths]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return {name: np.load(target) for name, target in names.items()}
+def by_reference(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
+    """Every picture that the weights that are here give."""
+    pictures = [(weights_of(golden), file, tau) for golden, file, tau in HERE]
+    return reference_pictures(pictures, tmp_path_factory.mktemp("reference"))
 
 
-@each_shipped
+@pytest.mark.parametrize(
+    ("golden", "file", "tau"), HERE, ids=lambda value: getattr(value, "file", value if isinstance(value, str) else "")
+)
 def test_the_reference_path_gives_the_reference_pixels(
-    golden: GoldenSet, file: GoldenFile, reference_pictures: dict[str, npt.NDArray[np.uint8]]
+    golden: GoldenSet, file: GoldenFile, tau: str, by_reference: Pictures
 ) -> None:
-    """Bit for bit with a torch that was seen to; within 2 of 255 with others."""
-    if file.file not in reference_pictures:
-        return refused(golden, file)
-    pixels, expected = reference_pictures[file.file], file.picture("1")
-    assert np.abs(pixels.astype(int) - expected.astype(int)).max() <= 2
-    known = torch.__version__.partition("+")[0] in REFERENCE_TORCH and torch.backends.mkl.is_available()
-    if known and platform.machine() == "x86_64":
-        assert np.array_equal(pixels, expected)
+    check_reference(golden, file, tau, by_reference[file.file, tau])
+
+
+def test_every_family_has_reference_pixels_at_both_ends() -> None:
+    assert {(golden.family, tau) for golden, _, tau in HERE} == {(f.name, tau) for f in FAMILIES for tau in "01"}
