@@ -18,13 +18,19 @@ from dlcodec.errors import UsageError, WeightsError
 _MOST_NESTED = 50
 _LARGEST = 1e9
 _NO_PARAMETERS = ("tables.", "train.")
+_NETWORKS = {
+    **{name: name for name in ("g_a", "h_a", "h_s", "g_s", "adapters", "blocks")},
+    **{"context_prediction": "context", "entropy_parameters": "context", "denoiser": "D"},
+}
+"""By the first part of the names of their tensors, ``exact.`` aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """One checkpoint, JSON-ready; ``digest`` and ``base`` are 64 hex digits, ``file_bytes`` is the size on disk.
 
-    ``parameters`` counts the entries of all tensors that decoding uses, the entropy coder's tables aside. ``levels``,
+    ``parameters`` counts the entries of all tensors that encoding and decoding use, the entropy coder's tables aside,
+    and ``networks`` those of each network; what belongs to none, as gains do, is there as ``others``. ``levels``,
     ``default_level``, ``lambdas`` (None where unknown) and ``orientation`` are a base's; ``base`` and ``steps`` are a
     fusion network's. ``record`` is how it was made and ``results`` what was measured, None where the file says nothing:
     by the name of a set of pictures, how many these are (``images``), and ``rows`` of the means at a level and a tau,
@@ -38,6 +44,7 @@ class Model:
     file_bytes: int
     tensors: int
     parameters: int
+    networks: Mapping[str, int]
     levels: int | None
     default_level: float | None
     lambdas: tuple[float | None, ...] | None
@@ -99,6 +106,15 @@ def _results(path: Path, raw: Mapping[str, str]) -> Mapping[str, Any] | None:
     return found
 
 
+def _count(shapes: Mapping[str, list[int]]) -> dict[str, int]:
+    """The parameters of each network, in the order of ``_NETWORKS``."""
+    counts = dict.fromkeys((*_NETWORKS.values(), "others"), 0)
+    for name, shape in shapes.items():
+        if not name.startswith(_NO_PARAMETERS):
+            counts[_NETWORKS.get(name.removeprefix("exact.").partition(".")[0], "others")] += math.prod(shape)
+    return {network: count for network, count in counts.items() if count}
+
+
 def describe(path: Path) -> Model:
     """What a checkpoint says of itself; its tensors are not read. Raises WeightsError."""
     found = checkpoints.read_metadata(path)
@@ -113,6 +129,7 @@ def describe(path: Path) -> Model:
         except (OSError, safetensors.SafetensorError) as error:
             raise checkpoints.unreadable(file) from error
     is_fusion = found.is_fusion
+    networks = _count(shapes)
     return Model(
         path=str(path),
         role="fusion" if is_fusion else "base",
@@ -120,7 +137,8 @@ def describe(path: Path) -> Model:
         digest=found.digest,
         file_bytes=found.file_bytes,
         tensors=len(shapes),
-        parameters=sum(math.prod(shape) for name, shape in shapes.items() if not name.startswith(_NO_PARAMETERS)),
+        parameters=sum(networks.values()),
+        networks=networks,
         levels=None if is_fusion else found.levels,
         default_level=config.get("default_level"),
         lambdas=None if is_fusion else tuple(config["lambdas"]),

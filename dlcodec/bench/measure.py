@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,11 +40,12 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A checkpoint in use: its digest and the number of its parameters."""
+    """A checkpoint in use: its digest and the number of its parameters, in all and of each ``part``, as g_a."""
 
     role: str
     digest: str
     parameters: int
+    parts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Report:
 def _networks(subject: Subject) -> tuple[Network, ...]:
     found = [subject.found] if subject.tau == 1 else [subject.found, checkpoint.find_fusion(subject.found)]
     models = [describe(each.path) for each in found]
-    return tuple(Network(model.role, model.digest, model.parameters) for model in models)
+    return tuple(Network(model.role, model.digest, model.parameters, model.networks) for model in models)
 
 
 def _time_wholes(subject: Subject, names: Sequence[str], repeats: int) -> tuple[Whole, ...]:

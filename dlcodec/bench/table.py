@@ -26,7 +26,8 @@ def _heading(report: Report) -> Iterator[str]:
     rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in machine.rates.items())
     yield f"products of matrices, GFLOP/s: {rates}; medians of {report.repeats} runs"
     for network in report.networks:
-        yield f"{network.role} {network.digest[:16]}: {network.parameters / 1e6:.2f} million parameters"
+        parts = ", ".join(f"{name} {count:,}" for name, count in network.parts.items())
+        yield f"{network.role} {network.digest[:16]}: {network.parameters / 1e6:.2f} million parameters: {parts}"
 
 
 def _stages(report: Report) -> list[list[str]]:

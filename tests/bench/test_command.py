@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from dlcodec.bench import children, machine
 from dlcodec.cli import app
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.info import describe
+from tests.tiny import CHANNELS, make_denoiser, make_network
 
 pytestmark = pytest.mark.usefixtures("tiny")
 ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "range coding", "write"]
@@ -74,6 +76,23 @@ def test_at_tau_1_there_is_no_fusion() -> None:
     assert parts(report, "decode") == set(DECODE)
     assert [network["role"] for network in report["networks"]] == ["base"]
     assert report["number_type"] == "float32"
+
+
+def test_the_parameters_of_each_network_are_counted(family: str, tiny_folder: Path) -> None:
+    model = str(tiny_folder / family)
+    base, fusion = measured("--model", model, "--tau", "0", "--steps", "1", "--repeats", "1")["networks"]
+    network = make_network(family=family)
+    for name in ("g_a", "h_a", "h_s", "g_s"):
+        assert base["parts"][name] == sum(tensor.numel() for tensor in network.get_submodule(name).parameters())
+    beside = {"mean-scale": {"others"}, "cheng2020": {"context", "others"}}[family]
+    assert base["parts"].keys() == {"g_a", "h_a", "h_s", "g_s"} | beside
+    assert fusion["parts"].keys() == {"D", "adapters", "blocks", "others"}
+    params = DenoiserParams(M=CHANNELS[family][1], C=16, units=2, heads=2, window=8)
+    assert fusion["parts"]["D"] == sum(tensor.numel() for tensor in make_denoiser(0, params).state_dict().values())
+    for each in (base, fusion):
+        assert sum(each["parts"].values()) == each["parameters"]
+    heading = bench("--model", model, "--tau", "1", "--repeats", "1").splitlines()[3]
+    assert heading.endswith(": " + ", ".join(f"{name} {count:,}" for name, count in base["parts"].items()))
 
 
 def test_the_report_says_on_what_it_was_measured() -> None:
