@@ -221,7 +221,7 @@ def _split_alpha(image: Image.Image, layout: object) -> tuple[Image.Image, Plane
         return image, alpha
     if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and key is None:
         return image, None
-    straight = image.convert("LA" if image.mode in ("LA", "La") else "RGBA")
+    straight = image.convert("LA" if image.mode in ("LA", "La") or layout == "LA;16B" else "RGBA")
     return straight.convert("L" if straight.mode == "LA" else "RGB"), np.array(straight.getchannel("A"))
 
 
