@@ -41,6 +41,7 @@ SEALED = (
     (9, "7dd302197c8893bef1182d11d9d958af7461620f04615c45762c049dff0ce521"),
     (10, "4c2da67b0a153e8beab2f222454e8a80a2de1ffed14f9d513161ec8b626d2706"),
     (11, "0e92c4bd092459dc90f54daab263519023b374785a46c321c94654f7910031f4"),
+    (12, "2b3f4a8b8db1568948df92cf1ac4029dad8d3dcbbbc6b36d176f9611018e2390"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 
