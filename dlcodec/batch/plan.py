@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcodec.batch.gather import Source, gather
@@ -19,7 +19,7 @@ class Job:
 
     source: Path
     outputs: tuple[Path, ...]
-    fault: InputError | None = None
+    fault: InputError | OutputError | None = None
 
     @property
     def name(self) -> str:
@@ -42,7 +42,8 @@ def plan(
     Either ``output`` names what is made of exactly one input (``-`` is standard output), or ``out_dir`` is the folder
     below which the outputs lie as the inputs do below the folders that were given. ``rename`` gives the names of the
     outputs below ``out_dir`` from the name of an input without its suffix. For the other arguments see ``gather``.
-    Raises UsageError, InputError, and OutputError where an output is an input or the output of another.
+    A job whose output is an input, or the output of another job too, has a fault and makes nothing; with ``output``
+    OutputError is raised instead. Raises UsageError and InputError.
     """
     if (output is None) == (out_dir is None):
         raise UsageError("say where the output goes, by either -o FILE or --out-dir DIR")
@@ -54,9 +55,10 @@ def plan(
                     raise source.fault
             raise UsageError(f"-o takes exactly one input, not {len(sources)}; use --out-dir")
         target = Path(output) if output == str(STREAM) or Path(output) != STREAM else Path.cwd() / STREAM
-        planned = [Job(sources[0].path, (target,), sources[0].fault)]
-        _refuse_collisions(planned)
-        return planned
+        (job,) = _without_collisions([Job(sources[0].path, (target,), sources[0].fault)])
+        if isinstance(job.fault, OutputError):
+            raise job.fault
+        return [job]
     assert out_dir is not None
     jobs: dict[tuple[str, tuple[Path, ...]], Job] = {}
     for source in sources:
@@ -65,9 +67,7 @@ def plan(
         outputs = () if source.fault else _below(out_dir, source, suffixes, rename)
         job = Job(source.path, outputs, source.fault)
         jobs.setdefault((os.path.abspath(job.source), job.outputs), job)  # the same input named twice is one job
-    planned = list(jobs.values())
-    _refuse_collisions(planned)
-    return planned
+    return _without_collisions(list(jobs.values()))
 
 
 def _below(
@@ -78,16 +78,24 @@ def _below(
     return tuple(out_dir / relative.parent / name for name in rename(stem))
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
+def _without_collisions(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, where each whose output is an input or the output of another too has a fault and makes nothing."""
     sources = {place_of(job.source) for job in jobs if job.source != STREAM}
-    taken: dict[str, Job] = {}
+    makers: dict[str, list[Job]] = {}
     for job in jobs:
+        for place in dict.fromkeys(place_of(output) for output in job.outputs if output != STREAM):
+            makers.setdefault(place, []).append(job)
+
+    def fault(job: Job) -> OutputError | None:
         for output in job.outputs:
             if output == STREAM:
                 continue
             place = place_of(output)
             if place in sources:
-                raise OutputError(f"{output}, the output for {job.name}, is an input itself; choose another place")
-            other = taken.setdefault(place, job)
-            if other is not job:
-                raise OutputError(f"{other.name} and {job.name} would both be written to {output}; rename one")
+                return OutputError(f"{output}, the output for {job.name}, is an input itself; choose another place")
+            if len(makers[place]) > 1:
+                other = next(maker for maker in makers[place] if maker is not job)
+                return OutputError(f"its output, {output}, would be that of {other.name} too; rename one")
+        return None
+
+    return [replace(job, outputs=(), fault=found) if (found := fault(job)) else job for job in jobs]
