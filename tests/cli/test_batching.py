@@ -167,11 +167,13 @@ def test_an_unreadable_folder_is_told_at_the_end_and_the_rest_is_done(
         assert set(os.listdir(out)) == {"a.dlc", "b.dlc"}
 
 
-def test_two_inputs_on_one_output_are_refused_before_anything_is_written(here: Path, run: Run) -> None:
+def test_two_inputs_on_one_output_fail_and_the_others_go_on(here: Path, run: Run) -> None:
     Image.open("in/a.png").save("in/a.bmp")
-    refused = run("encode", "-r", "in", "--out-dir", "dlc")
-    assert (refused.code, refused.err.count("\n"), refused.out) == (8, 1, "")
-    assert not Path("dlc").exists()
+    result = run("encode", "-r", "in", "--out-dir", "dlc", "--json", "-q", "0")
+    assert (result.code, result.err.count("\n")) == (8, 2)
+    failed = [line["input"] for line in result.lines if line.get("exit_code") == 8]
+    assert failed == ["in/a.bmp", "in/a.png"]
+    assert below("dlc") == ["b.dlc", "sub/c.dlc"]
 
 
 @pytest.mark.parametrize(
