@@ -42,6 +42,7 @@ SEALED = (
     (10, "4c2da67b0a153e8beab2f222454e8a80a2de1ffed14f9d513161ec8b626d2706"),
     (11, "0e92c4bd092459dc90f54daab263519023b374785a46c321c94654f7910031f4"),
     (12, "2b3f4a8b8db1568948df92cf1ac4029dad8d3dcbbbc6b36d176f9611018e2390"),
+    (13, "5870d60c0f7add6525edf011fc95f020151941399074aba6dcdeb8fb1c940c04"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 

@@ -66,8 +66,8 @@ def test_the_shipped_weights_and_every_family_are_among_those_checked() -> None:
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=name)
 def test_every_partial_sum_stays_below_two_to_the_53_for_any_input(path: Path) -> None:
-    """In 53 bits, and the shipped weights in the 45 that docs/entropy.md says."""
-    assert 23 < magnitude_bound(path).bits < (45 if path in SHIPPED else 53)
+    """In 53 bits, and the shipped weights in the 46 that docs/entropy.md says."""
+    assert 23 < magnitude_bound(path).bits < (46 if path in SHIPPED else 53)
 
 
 def hostile(channels: int, side: int, seed: int) -> npt.NDArray[np.int32]:
