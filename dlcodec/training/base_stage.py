@@ -32,6 +32,7 @@ class BaseRecipe:
     M: int
     batch: int
     crop: int
+    reduce: float
     seed: int
     bf16: bool
     compile: bool
@@ -99,7 +100,7 @@ def train_base(recipe: BaseRecipe, output: Path, start: Path | None, device: tor
             getattr(model.network, name).compile()
     seed = recipe.seed + steps_done(output)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
-    sampler = CropSampler(tiles, recipe.batch, recipe.crop, device, seed)
+    sampler = CropSampler(tiles, recipe.batch, recipe.crop, device, seed, recipe.reduce)
     lambdas = torch.tensor(recipe.lambdas, device=device)
 
     def compute_loss() -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -69,17 +70,24 @@ def load_tiles(sources: Sequence[Path], smallest: int) -> list[Tensor]:
 
 
 class CropSampler:
-    """Endless batches of random, flipped and transposed crops; tiles are drawn in proportion to their area."""
+    """Endless batches of random, flipped and transposed crops; tiles are drawn in proportion to their area.
 
-    def __init__(self, tiles: Sequence[Tensor], batch: int, crop: int, device: torch.device, seed: int) -> None:
+    Each crop is reduced by a factor uniform between 1 and ``reduce``, or what its tile is large enough for.
+    """
+
+    def __init__(
+        self, tiles: Sequence[Tensor], batch: int, crop: int, device: torch.device, seed: int, reduce: float = 1
+    ) -> None:
         self._tiles = [tile.to(device) for tile in tiles]
         areas = np.array([tile.shape[1] * tile.shape[2] for tile in tiles], dtype=np.float64)
         self._weights = areas / areas.sum()
-        self._batch, self._crop = batch, crop
+        self._batch, self._crop, self._reduce = batch, crop, reduce
         self._random = np.random.default_rng(seed)
 
     def _one(self, index: int) -> Tensor:
-        tile, crop = self._tiles[index], self._crop
+        tile = self._tiles[index]
+        crop = int(self._crop * self._random.uniform(1, self._reduce)) if self._reduce > 1 else self._crop
+        crop = min(crop, tile.shape[1], tile.shape[2])
         top = int(self._random.integers(tile.shape[1] - crop + 1))
         left = int(self._random.integers(tile.shape[2] - crop + 1))
         view = tile[:, top : top + crop, left : left + crop]
@@ -88,9 +96,13 @@ class CropSampler:
             view = view.flip(1)
         if turn & 2:
             view = view.flip(2)
-        return view.transpose(1, 2) if turn & 4 else view
+        view = view.transpose(1, 2) if turn & 4 else view
+        if crop == self._crop:
+            return view.float()
+        reduced = F.interpolate(view[None].float(), size=self._crop, mode="bilinear", antialias=True)[0]
+        return reduced.round()
 
     def batch(self) -> Tensor:
         """The next batch: (batch, 3, crop, crop) float32 in [0, 1]."""
         picks = self._random.choice(len(self._tiles), self._batch, p=self._weights)
-        return torch.stack([self._one(int(index)) for index in picks]).float() / 255
+        return torch.stack([self._one(int(index)) for index in picks]) / 255

@@ -45,6 +45,7 @@ class FusionRecipe:
     data: tuple[str, ...]
     batch: int
     crop: int
+    reduce: float
     seed: int
     bf16: bool
     compile: bool
@@ -74,7 +75,7 @@ def _setting(
             lpips.compile()
     loss = PictureLoss(lpips, recipe.distortion, recipe.smoothness)
     tiles = load_tiles([Path(p) for p in recipe.data], recipe.crop)
-    return CropSampler(tiles, recipe.batch, recipe.crop, device, seed), loss
+    return CropSampler(tiles, recipe.batch, recipe.crop, device, seed, recipe.reduce), loss
 
 
 def _parts(count: int, between: float, device: torch.device) -> Tensor:

@@ -25,6 +25,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Stop after this many ste
 Minutes = Annotated[float | None, typer.Option(min=0.001, help="Or after this many minutes.")]
 Batch = Annotated[int, typer.Option(min=1, help="Crops a step.")]
 Crop = Annotated[int, typer.Option(callback=check_crop, help="Side of a crop, pixels, a multiple of 64.")]
+Reduce = Annotated[float, typer.Option(min=1, help="Reduce each crop by a random factor of at most this.")]
 Rate = Annotated[float, typer.Option(help="Peak learning rate of SOAP.")]
 Compile = Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")]
 DeviceName = Annotated[Device, typer.Option(help="Where the networks run; auto takes CUDA when present.")]

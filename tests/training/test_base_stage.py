@@ -43,6 +43,7 @@ def recipe(tar: Path, steps: int, family: str = "mean-scale") -> BaseRecipe:
         M=M,
         batch=4,
         crop=64,
+        reduce=1,
         seed=0,
         bf16=False,
         compile=False,
@@ -224,6 +225,21 @@ def test_crops_come_from_the_tiles(tar: Path) -> None:
     assert batch.shape == (5, 3, 64, 64)
     values = np.unique((batch * 255).round().numpy().astype(int))
     assert set(values) <= set(np.unique(np.concatenate([tile.numpy().ravel() for tile in tiles])))
+
+
+def test_reduced_crops_are_of_their_size_and_show_more_of_a_tile() -> None:
+    device = torch.device("cpu")
+    stripes = torch.arange(256, dtype=torch.uint8).expand(3, 256, 256).contiguous()  # a grey wedge
+    small = stripes[:, :80, :80].contiguous()
+    plain = CropSampler([stripes], 16, 64, device, 0).batch()
+    reduced = CropSampler([stripes], 16, 64, device, 0, reduce=4).batch()
+    assert CropSampler([small], 4, 64, device, 0, reduce=4).batch().shape == (4, 3, 64, 64)
+    assert reduced.shape == plain.shape == (16, 3, 64, 64)
+    spans = [(batch.amax((1, 2, 3)) - batch.amin((1, 2, 3))) * 255 for batch in (plain, reduced)]
+    assert spans[0].max().item() == pytest.approx(63, abs=0.1)
+    assert spans[1].max().item() > 150
+    assert spans[1].min().item() < 150
+    assert torch.equal((reduced * 255).round() / 255, reduced)
 
 
 def test_missing_and_useless_data_are_named(tmp_path: Path) -> None:

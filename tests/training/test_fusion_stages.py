@@ -58,6 +58,7 @@ def recipe(data: Path, steps: int) -> FusionRecipe:
         data=(str(data),),
         batch=4,
         crop=64,
+        reduce=1,
         seed=0,
         bf16=False,
         compile=False,
