@@ -63,6 +63,12 @@ def stage(name: str) -> Iterator[None]:
     detail(f"{name}: {time.perf_counter() - begun:.3f} s")
 
 
+def remark(text: str) -> None:
+    """One line on stderr, terminal or not, that ``--quiet`` spares."""
+    if volume.get() > Volume.quiet:
+        complain(text)
+
+
 def complain(text: str) -> None:
     """One line on stderr, if there is one."""
     _to_stderr(f"dlcodec: {printable(text)}")

@@ -21,7 +21,8 @@ def test_the_example_script_compresses_and_resumes(tiny: Path, tmp_path: Path, p
     (tmp_path / "in" / "sub").mkdir(parents=True)
     for name in ("a.png", "sub/b.png"):
         Image.fromarray(photo[:40, :50]).save(tmp_path / "in" / name)
-    (tmp_path / "in" / "bad.png").write_bytes(b"garbage")
+    for name in ("bad.png", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"garbage")
     environment = {**os.environ, "DLCODEC": f"{sys.executable} -m dlcodec", "PYTHONPATH": str(ROOT)}
     for skipped in (False, True):
         result = subprocess.run(
@@ -37,7 +38,7 @@ def test_the_example_script_compresses_and_resumes(tiny: Path, tmp_path: Path, p
         data = (tmp_path / "out" / "sub" / "b.dlc").read_bytes()
         assert dlcodec.read_info(data).level == 2
         size = len(data) + (tmp_path / "out" / "a.dlc").stat().st_size
-        assert result.stdout == f"2 pictures, {size} bytes, {8 * size / 4000:.3f} bpp; 1 failed\n"
+        assert result.stdout == f"2 pictures, {size} bytes, {8 * size / 4000:.3f} bpp; 1 failed, 1 left out\n"
         assert (tmp_path / "out" / "failed.txt").read_text() == "in/bad.png\n"
         lines = [json.loads(line) for line in (tmp_path / "out" / "done.jsonl").read_text().splitlines()]
-        assert [line.get("skipped") for line in lines] == [skipped, None, skipped]
+        assert [line.get("skipped") for line in lines] == [skipped, None, skipped, None]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import readable
@@ -14,6 +16,9 @@ from dlcodec.streams import STREAM, read_input
 
 _MAGIC = frozenset("*?[")
 _MOST_LIST_BYTES = 2**26
+_MOST_SUFFIXES = 8
+Reason = Literal["suffix", "link", "kind"]
+"""Why a file of a folder or pattern is left out: another suffix, a link that leads out, nothing that is a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +35,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Gathering:
-    """What all parts of one search share: ``suffixes`` choose the files of folders, ``note`` tells a person."""
+    """What all parts of one search share: ``suffixes`` choose the files of folders, ``left_out`` has the others."""
 
     suffixes: frozenset[str]
     recursive: bool
-    note: Callable[[str], None]
+    left_out: dict[Path, Reason]
 
     def path(self, text: str) -> Iterator[Source]:
         """A file as it is, whatever its suffix and whether it exists; the files of a folder."""
@@ -48,12 +53,13 @@ class _Gathering:
 
     def folder(self, root: Path) -> Iterator[Source]:
         """The plain files below a folder that have one of the suffixes; nothing hidden, nothing outside of it."""
-        found = _matches(root, ("**", "*"), hidden=False).items()
-        wanted = {path: fault for path, fault in found if fault or self._is_wanted(path)}
-        yield from self._inside(root, wanted)
-
-    def _is_wanted(self, path: Path) -> bool:
-        return path.suffix.lower() in self.suffixes or _is_folder(path)  # a link, to be told of where it leads out
+        found = _matches(root, ("**", "*"), hidden=False)
+        for path, fault in list(found.items()):
+            # A folder is a link here, which is told of where it leads out.
+            if not fault and path.suffix.lower() not in self.suffixes and not _is_folder(path):
+                self.left_out[path] = "suffix"
+                del found[path]
+        yield from self._inside(root, found)
 
     def pattern(self, text: str) -> Iterator[Source]:
         """The plain files that match a pattern of ``*``, ``?``, ``[...]`` and ``**``; as a shell, nothing hidden."""
@@ -67,8 +73,12 @@ class _Gathering:
             raise UsageError(f"{text} is no pattern: .. has to stand before the first *, ? or [")
         files = list(self._inside(root, _matches(root, parts[fixed:], hidden=hidden)))
         if not files:
-            raise InputError(f"no file matches {text}")
+            raise InputError(f"no file matches {text}{self.but()}")
         yield from files
+
+    def but(self) -> str:
+        """What follows the sentence that there is no file."""
+        return f"; {describe_left_out(self.left_out)}" if self.left_out else ""
 
     def _inside(self, root: Path, found: dict[Path, InputError | None]) -> Iterator[Source]:
         """The faults, and what is a plain file and, followed to its end, lies below ``root``; sorted by their bytes."""
@@ -77,9 +87,11 @@ class _Gathering:
             if fault := found[path]:
                 yield Source(path, path.relative_to(root), fault)
             elif not Path(os.path.realpath(path)).is_relative_to(top):
-                self.note(f"{path} is left out: it is a link that leads out of {root}")
+                self.left_out[path] = "link"
             elif os.path.isfile(path):
                 yield Source(path, path.relative_to(root))
+            elif not _is_folder(path):  # whose files are met in their own place
+                self.left_out[path] = "kind"
 
 
 def _matches(root: Path, parts: tuple[str, ...], *, hidden: bool) -> dict[Path, InputError | None]:
@@ -126,17 +138,31 @@ def _lines(text: str) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
+def describe_left_out(left_out: Mapping[Path, Reason]) -> str:
+    """How many files were left out, and why, in one line."""
+    reasons = Counter(left_out.values())
+    suffixes = Counter(path.suffix.lower() or "none" for path, reason in left_out.items() if reason == "suffix")
+    named = [suffix for suffix, _ in suffixes.most_common(_MOST_SUFFIXES)]
+    said = {
+        "suffix": f"by suffix ({', '.join(named)}{', ...' if len(suffixes) > len(named) else ''})",
+        "link": "as links out of their folder",
+        "kind": "as no plain files",
+    }
+    parts = ", ".join(f"{reasons[reason]} {words}" for reason, words in said.items() if reason in reasons)
+    return f"{len(left_out)} file{'s' * (len(left_out) > 1)} left out: {parts}"
+
+
 def gather(
-    inputs: Sequence[str], suffixes: frozenset[str], *, recursive: bool, note: Callable[[str], None]
+    inputs: Sequence[str], suffixes: frozenset[str], *, recursive: bool, leave: Callable[[Path, Reason], None]
 ) -> list[Source]:
     """All files that the inputs name, in the order of the inputs and sorted within each.
 
     An input is ``-``, ``@list``, a pattern that is no file's name, or the path of a file or folder. Of folders, files
     with one of the ``suffixes`` (in lower case, with their dot) are taken, and links are followed only to files inside.
-    A folder that cannot be read is a Source with its fault.
-    Raises InputError and UsageError.
+    A folder that cannot be read is a Source with its fault. ``leave`` is called with every file of a folder or pattern
+    that is left out, but for hidden ones, and with the reason. Raises InputError and UsageError.
     """
-    gathering = _Gathering(suffixes, recursive, note)
+    gathering = _Gathering(suffixes, recursive, {})
     sources: list[Source] = []
     for text in inputs:
         if text == str(STREAM):
@@ -152,5 +178,11 @@ def gather(
             raise UsageError("an input has an empty name")
     if not sources:
         wanted = ", ".join(sorted(suffixes))
-        raise InputError(f"{readable(', '.join(inputs))}: no input files there (of a folder, {wanted} are taken)")
+        raise InputError(
+            f"{readable(', '.join(inputs))}: no input files there (of a folder, {wanted} are taken){gathering.but()}"
+        )
+    taken = {os.path.abspath(source.path) for source in sources}  # one may be named besides
+    for path, reason in gathering.left_out.items():
+        if os.path.abspath(path) not in taken:
+            leave(path, reason)
     return sources

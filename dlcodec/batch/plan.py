@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dlcodec.batch.gather import Source, gather
+from dlcodec.batch.gather import Reason, Source, gather
 from dlcodec.errors import InputError, OutputError, UsageError
 from dlcodec.files import place_of, readable
 from dlcodec.streams import STREAM
@@ -35,7 +35,7 @@ def plan(
     output: str | None,
     out_dir: Path | None,
     recursive: bool,
-    note: Callable[[str], None],
+    leave: Callable[[Path, Reason], None],
 ) -> list[Job]:
     """The jobs of a command line, in an order that depends on the inputs alone.
 
@@ -47,7 +47,7 @@ def plan(
     """
     if (output is None) == (out_dir is None):
         raise UsageError("say where the output goes, by either -o FILE or --out-dir DIR")
-    sources = gather(inputs, suffixes, recursive=recursive, note=note)
+    sources = gather(inputs, suffixes, recursive=recursive, leave=leave)
     if output is not None:
         if len(sources) != 1:
             for source in sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from dlcodec.console import complain, detail, on_terminal, printable, say, show
+from dlcodec.console import complain, detail, on_terminal, printable, remark, say, show
 from dlcodec.errors import DlcodecError, UsageError
 
 if TYPE_CHECKING:
+    from dlcodec.batch.gather import Reason
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Outcome
 
@@ -151,11 +152,17 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield after_file
 
 
-def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -> None:
+def report(outcomes: Iterator[Outcome[Written]], total: int, left_out: Mapping[Path, Reason], *, as_json: bool) -> None:
     """Follow a run to its end and tell of it; exit with the code of the first failure.
 
-    Standard output has JSON lines or nothing. Failures are told when the run ends, however it does, one sentence each.
+    Standard output has JSON lines or nothing. Failures are told when the run ends, however it does, one sentence each,
+    and before them in one line what was left out of folders and patterns.
     """
+    import json
+
+    from dlcodec.batch.gather import describe_left_out
+    from dlcodec.files import readable
+
     failed: list[tuple[Job, Exception, str]] = []
     written = skipped = 0
     try:
@@ -166,8 +173,6 @@ def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -
                 written += sum(not result.skipped for result in outcome.results)
                 skipped += sum(result.skipped for result in outcome.results)
                 if as_json:
-                    import json
-
                     for line in _json_lines(outcome):
                         show(json.dumps(line))
                 detail(
@@ -178,9 +183,14 @@ def report(outcomes: Iterator[Outcome[Written]], total: int, *, as_json: bool) -
                     for result in outcome.results:
                         say(result.describe())
                 after_file(sum(result.width * result.height for result in outcome.results))
+        if as_json:
+            for path, reason in left_out.items():
+                show(json.dumps({"input": readable(str(path)), "output": None, "left_out": reason}))
     finally:
         if total > 1:
             say(f"{written} written, {skipped} skipped, {len(failed)} failed")
+        if left_out:
+            remark(describe_left_out(left_out))
         for job, error, trace in failed:
             if trace and sys.stderr:
                 print(trace, end="", file=sys.stderr)

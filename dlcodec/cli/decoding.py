@@ -26,10 +26,11 @@ from dlcodec.cli.options import (
     short,
 )
 from dlcodec.cli.starting import keeping_all
-from dlcodec.console import complain, say, stage
+from dlcodec.console import complain, stage
 from dlcodec.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from dlcodec.batch.gather import Reason
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
     from dlcodec.container import Header
@@ -220,6 +221,7 @@ def decode(
         _name_outputs(Path(output), taus or [0.0])
     elif len(set(endings)) < len(endings):
         raise UsageError(f"a tau is there twice in {tau}")
+    left_out: dict[Path, Reason] = {}
     with stage("plan"):
         planned = plan(
             inputs,
@@ -228,7 +230,7 @@ def decode(
             output=output,
             out_dir=out_dir,
             recursive=recursive,
-            note=say,
+            leave=left_out.__setitem__,
         )
     options = DecodeOptions(model, steps, seed, precision, device, limits, part, counts_steps=len(planned) == 1)
 
@@ -296,4 +298,4 @@ def decode(
         return Decoded(str(made.output), len(data), width, height, made.tau, False)
 
     outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)
-    report(outcomes, len(planned), as_json=as_json)
+    report(outcomes, len(planned), left_out, as_json=as_json)

@@ -13,9 +13,10 @@ from dlcodec.arguments import check_level, check_tau
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
 from dlcodec.cli.options import Device, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
-from dlcodec.console import complain, say, stage
+from dlcodec.console import complain, stage
 
 if TYPE_CHECKING:
+    from dlcodec.batch.gather import Reason
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
     from dlcodec.container import Header
@@ -136,6 +137,7 @@ def encode(
         from dlcodec.thumbnail import check_side
 
         check_side(thumbnail)
+    left_out: dict[Path, Reason] = {}
     with stage("plan"):
         planned = plan(
             inputs,
@@ -144,7 +146,7 @@ def encode(
             output=output,
             out_dir=out_dir,
             recursive=recursive,
-            note=say,
+            leave=left_out.__setitem__,
         )
     found = base_to_encode(model)
     if level is not None:
@@ -201,4 +203,4 @@ def encode(
         return _encoded(goal, len(data), unpack(data, limits).header, missed, skipped=False)
 
     outcomes = run(planned, read, work, write, overlap=min(jobs, len(planned)) - 1)
-    report(outcomes, len(planned), as_json=as_json)
+    report(outcomes, len(planned), left_out, as_json=as_json)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcodec.batch.gather import Source, gather
+from dlcodec.batch.gather import Reason, Source, describe_left_out, gather
 from dlcodec.errors import InputError, UsageError
 from dlcodec.streams import STREAM
 
@@ -37,12 +37,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(*inputs: str, recursive: bool = False) -> list[str]:
-    return [str(source.path) for source in gather(inputs, PNG, recursive=recursive, note=lambda text: None)]
+    return [str(source.path) for source in gather(inputs, PNG, recursive=recursive, leave=lambda path, reason: None)]
 
 
 def test_a_folder_gives_its_pictures_sorted_and_nothing_hidden(tree: Path) -> None:
     assert names("in", recursive=True) == ["in/a.PNG", "in/b.png", "in/sub/deep/c.png"]
-    found = gather(["in"], PNG, recursive=True, note=lambda text: None)
+    found = gather(["in"], PNG, recursive=True, leave=lambda path, reason: None)
     assert found[2] == Source(Path("in/sub/deep/c.png"), Path("sub/deep/c.png"))
 
 
@@ -59,7 +59,7 @@ def test_a_pattern_is_expanded_below_its_fixed_part(tree: Path) -> None:
     assert names("in/*.png") == ["in/b.png"]
     assert names("in/**/*.png") == ["in/b.png", "in/sub/deep/c.png"]
     assert names("in/[ab].*") == ["in/a.PNG", "in/b.png"]
-    (source,) = gather(["in/s*/**/*.png"], PNG, recursive=False, note=lambda text: None)
+    (source,) = gather(["in/s*/**/*.png"], PNG, recursive=False, leave=lambda path, reason: None)
     assert source.relative == Path("sub/deep/c.png")
 
 
@@ -112,12 +112,38 @@ def test_links_are_followed_only_to_files_inside(tree: Path) -> None:
     (tree / "in" / "loop").symlink_to(tree / "in", target_is_directory=True)
     (tree / "in" / "broken.png").symlink_to(tree / "in" / "nothing")
     (tree / "in" / "inside.png").symlink_to("b.png")
-    notes: list[str] = []
-    found = [str(s.path) for s in gather(["in"], PNG, recursive=True, note=notes.append)]
+    left: dict[Path, Reason] = {}
+    found = [str(s.path) for s in gather(["in"], PNG, recursive=True, leave=left.__setitem__)]
     assert found == ["in/a.PNG", "in/b.png", "in/inside.png", "in/sub/deep/c.png"]
-    assert [note.split()[0] for note in notes] == ["in/out.png", "in/up"]
+    assert [str(path) for path, reason in left.items() if reason == "link"] == ["in/out.png", "in/up"]
     assert names("in/**/*.png") == ["in/b.png", "in/inside.png", "in/sub/deep/c.png"]
     assert names("in/out.png") == ["in/out.png"]  # named by the user
+
+
+def test_what_is_left_out_of_a_folder_is_given_with_its_reason_unless_it_is_named_besides(tree: Path) -> None:
+    for name in ("a.psd", "b.PSD", "bare", "named.txt"):
+        (tree / "in" / name).touch()
+    (tree / "in" / "broken.png").symlink_to("nothing")
+    (tree / "in" / "out.png").symlink_to(tree / "out.png")
+    (tree / "in" / "loop").symlink_to(tree / "in", target_is_directory=True)
+    left: dict[Path, Reason] = {}
+    gather(["in", "./in/named.txt"], PNG, recursive=True, leave=left.__setitem__)
+    assert {path.name: reason for path, reason in left.items()} == {
+        **dict.fromkeys(("a.psd", "b.PSD", "bare", "notes.txt"), "suffix"),
+        "broken.png": "kind",
+        "out.png": "link",
+    }
+    assert describe_left_out(left) == (
+        "6 files left out: 4 by suffix (.psd, none, .txt), 1 as links out of their folder, 1 as no plain files"
+    )
+    many: dict[Path, Reason] = {Path(f"x.{number}"): "suffix" for number in range(9)}
+    assert describe_left_out(many).endswith("(.0, .1, .2, .3, .4, .5, .6, .7, ...)")
+
+
+def test_where_everything_is_left_out_the_refusal_says_why(tree: Path) -> None:
+    (tree / "in" / "sub" / "deep" / "c.png").rename(tree / "in" / "sub" / "deep" / "c.txt")
+    with pytest.raises(InputError, match=r"no input files there .*; 1 file left out: 1 by suffix \(\.txt\)"):
+        names("in/sub", recursive=True)
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tree: Path) -> None:
@@ -143,7 +169,7 @@ def test_a_path_longer_than_the_system_takes_is_refused(tree: Path) -> None:
         os.close(handle)
         handle = below
     os.close(handle)
-    (source,) = gather(["deep"], PNG, recursive=True, note=lambda text: None)
+    (source,) = gather(["deep"], PNG, recursive=True, leave=lambda path, reason: None)
     assert "too long" in str(source.fault)
 
 
@@ -155,9 +181,9 @@ def test_a_pattern_does_not_walk_links_to_folders(tree: Path) -> None:
     assert names("in/**/sub/**/*.png") == ["in/sub/d.png", "in/sub/deep/c.png"]
     (tree / "in" / "away").symlink_to(tree, target_is_directory=True)
     for text, told in (("in/*/*.png", 1), ("in/**/*.png", 1), ("in/*.png", 0)):
-        notes: list[str] = []
-        gather([text], PNG, recursive=False, note=notes.append)
-        assert [note.startswith("in/away is left out: it is a link") for note in notes] == [True] * told
+        left: dict[Path, Reason] = {}
+        gather([text], PNG, recursive=False, leave=left.__setitem__)
+        assert left == {Path("in/away"): "link"} if told else not left
 
 
 @pytest.mark.parametrize("text", ["in", "in/**/*.png", "in/*/*/*.png"])
@@ -173,7 +199,7 @@ def test_an_unreadable_folder_is_a_failed_input_and_no_other_is_lost(
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    found = {str(s.path): s.fault for s in gather([text], PNG, recursive=True, note=lambda text: None)}
+    found = {str(s.path): s.fault for s in gather([text], PNG, recursive=True, leave=lambda path, reason: None)}
     assert str(found.pop("in/locked")) == "cannot read in/locked: Permission denied"
     assert "in/sub/deep/c.png" in found
     assert set(found.values()) == {None}

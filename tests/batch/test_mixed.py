@@ -67,14 +67,21 @@ def files_below(folder: Path) -> set[bytes]:
 
 
 def check_account(
-    ran: Ran, refused: dict[bytes, Refused], kept: dict[bytes, bytes], outputs: Path, *, skipped: bool = False
+    ran: Ran,
+    refused: dict[bytes, Refused],
+    kept: dict[bytes, bytes],
+    outputs: Path,
+    *,
+    skipped: bool = False,
+    left_out: tuple[bytes, ...] = (),
 ) -> None:
     """Every input of a run has its output or its failure, by name, and the folder of outputs holds nothing else.
 
     ``refused`` are inputs as they are named on the command line; ``kept`` have their outputs, named likewise. With
-    ``skipped``, the outputs were there before.
+    ``skipped``, the outputs were there before; ``left_out`` are told of as such.
     """
-    assert set(ran.lines) == {shown(name) for name in (*refused, *kept)}
+    assert set(ran.lines) == {shown(name) for name in (*refused, *kept, *left_out)}
+    assert {name for name, line in ran.lines.items() if "left_out" in line} == set(map(shown, left_out))
     for name, output in kept.items():
         line = ran.lines[shown(name)]
         assert "error" not in line, line
@@ -129,11 +136,14 @@ def there_and_back(here: Path, cases: list[Case]) -> dict[bytes, Path]:
 
     kept = {b"in/" + name: output for name, output in dlc.items()}
     encoded = run(here, "encode", "-r", "in", "--out-dir", "dlc")
-    check_account(encoded, refused, kept, here / "dlc")
+    left_out = (b"in/notes.txt",)
+    check_account(encoded, refused, kept, here / "dlc", left_out=left_out)
     again = run(here, "encode", "-r", "in", "--out-dir", "dlc", "--resume")
-    check_account(again, refused, kept, here / "dlc", skipped=True)
+    check_account(again, refused, kept, here / "dlc", skipped=True, left_out=left_out)
     warnings = {b"in/" + name: outcome.warning for name, outcome in pictures.items() if outcome.warning}
-    assert sorted(encoded.said[: -len(refused)]) == sorted(f"dlcodec: {shown(n)}{w}" for n, w in warnings.items())
+    *warned, left = encoded.said[: -len(refused)]
+    assert sorted(warned) == sorted(f"dlcodec: {shown(n)}{w}" for n, w in warnings.items())
+    assert left == "dlcodec: 1 file left out: 1 by suffix (.txt)"
     for case in cases:  # originals are left alone
         assert (here / "in" / os.fsdecode(case.name)).read_bytes() == case.data
     assert len(files_below(here / "in")) == len(cases) + 2

@@ -375,6 +375,29 @@ def test_failures_are_told_at_a_sudden_end_too(
     assert "dlcodec: cannot read in/a.png as an image: it is not in a known image format" in result.err.splitlines()
 
 
+def test_files_left_out_of_a_folder_are_counted_at_the_end_in_a_script_too(here: Path, run: Run) -> None:
+    for name in ("in/b.psd", "in/sub/notes.TXT", "in/.hidden.png", "in/bad.png"):
+        Path(name).write_bytes(b"garbage")
+    Path("in/link.png").symlink_to("/etc/hostname")
+    arguments = ["encode", "-r", "in", "--out-dir", "dlc", "-q", "0", "--json"]
+    result = run(*arguments)
+    left, failed = result.err.splitlines()
+    assert left == "dlcodec: 3 files left out: 2 by suffix (.psd, .txt), 1 as links out of their folder"
+    assert (result.code, failed.startswith("dlcodec: cannot read in/bad.png")) == (3, True)
+    assert len(result.lines) == 7
+    assert {line["input"]: line["left_out"] for line in result.lines if "left_out" in line} == {
+        "in/b.psd": "suffix",
+        "in/link.png": "link",
+        "in/sub/notes.TXT": "suffix",
+    }
+    assert set(result.lines[-1]) == {"input", "output", "left_out"}
+    quiet = run("--quiet", *arguments, "--resume")
+    assert quiet.err.splitlines() == [failed]
+    assert [line for line in quiet.lines if "left_out" in line] == result.lines[-3:]
+    Path("in/bad.png").unlink()
+    assert run(*arguments, "--resume").code == 0
+
+
 def test_what_failed_keeps_no_picture_in_memory(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[RGB]] = []
     counts: list[int] = []
