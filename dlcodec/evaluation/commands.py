@@ -15,6 +15,14 @@ from dlcodec.console import aligned, complain, on_terminal, printable, show
 from dlcodec.errors import InputError, UsageError
 
 T = TypeVar("T", int, float)
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A family of the installed weights, or a folder or file of weights.",
+        show_default="the installed ones",
+    ),
+]
 
 
 class RunByDefault(TyperGroup):
@@ -54,14 +62,7 @@ def _names(text: str) -> tuple[str, ...]:
 def run(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RESULTS", help="Folder; a run in it is resumed.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="A family of the installed weights, or a folder or file of weights.",
-            show_default="the installed ones",
-        ),
-    ] = None,
+    model: Model = None,
     levels: Annotated[str, typer.Option("-q", "--level", help="Rate levels.", show_default="all")] = "",
     taus: Annotated[str, typer.Option("--tau", help="Below 1 needs fusion weights.")] = "0,.3,.5,.8,1",
     steps: Annotated[str, typer.Option(help="Steps of the sampler.", show_default="the model's")] = "",
@@ -125,6 +126,7 @@ def run(
 def report(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of a run.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="The page to write.")],
+    model: Model = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the page if it exists.")] = False,
 ) -> None:
     """Write one self-contained HTML page: tables, plots, distances, the worst and best images."""
@@ -137,7 +139,7 @@ def report(
     import_library("a report", "matplotlib")
     from dlcodec.evaluation.report import build_report
 
-    write_atomically(output, build_report(run, results).encode(), force=force)
+    write_atomically(output, build_report(run, results, model).encode(), force=force)
 
 
 @app.command()

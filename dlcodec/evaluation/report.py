@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from dlcodec.errors import DlcodecError
+from dlcodec.errors import DlcodecError, UsageError
 from dlcodec.evaluation.curves import bd_metric, bd_rate, is_kodak, measured, published, run_curves
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.evaluation.plots import draw, figure_bytes
@@ -86,23 +86,29 @@ def _distances(run: Run) -> str:
     return "\n".join(parts)
 
 
-def _examples(run: Run, folder: Path) -> str:
+def _examples(run: Run, folder: Path, model: str | None) -> str:
     parts = []
     try:
         for title, row in pick(run):
-            example = crop(run, folder, title, row)
+            example = crop(run, folder, title, row, model)
             figures = (
                 f"<figure>{_image(png_bytes(pixels), 'png', name)}<figcaption>{escape(name)}</figcaption></figure>"
                 for name, pixels in example.crops
             )
             parts.append(f'<h3>{escape(title)}</h3><div class="crops">{"".join(figures)}</div>')
+    except UsageError:  # a model that is none
+        raise
     except DlcodecError as error:
         parts.append(f"<p>No further pictures: {escape(str(error))}.</p>")
     return "\n".join(parts)
 
 
-def build_report(run: Run, folder: Path) -> str:
-    """The page of the run in ``folder``, which it reads coded files from, as HTML text."""
+def build_report(run: Run, folder: Path, model: str | None = None) -> str:
+    """The page of the run in ``folder``, which it reads coded files from, as HTML text.
+
+    ``model`` names the weights to decode them with; None is those that are installed. Raises UsageError for a name that
+    means nothing.
+    """
     title = f"dlcodec evaluation: {run.name}"
     figures = (
         f"<figure>{_image(figure_bytes(figure, 'svg'), 'svg+xml', name)}</figure>"
@@ -122,7 +128,7 @@ def build_report(run: Run, folder: Path) -> str:
         "<h2>Means over the images</h2>",
         _means(run),
         "<h2>Worst and best images</h2><p>Cropped where the lowest tau is farthest from the original.</p>",
-        _examples(run, folder) if has_ours else "",
+        _examples(run, folder, model) if has_ours else "",
         "</body></html>\n",
     ]
     return readable("\n".join(parts))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcodec.checkpoint import find, find_fusion
+from dlcodec.checkpoint import find_fusion
 from dlcodec.container import unpack
 from dlcodec.errors import InputError, WeightsError
 from dlcodec.evaluation.curves import at_main_setting
@@ -18,6 +18,7 @@ from dlcodec.files import read_bounded
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images
+from dlcodec.selection import base_to_decode
 from dlcodec.windows import most_different
 
 
@@ -44,10 +45,11 @@ def pick(run: Run) -> list[tuple[str, Row]]:
     return chosen
 
 
-def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
+def crop(run: Run, folder: Path, title: str, row: Row, model: str | None) -> Example:
     """Decode the row's file at its tau and at 1 and crop both where the former is farthest from the original.
 
-    ``folder`` is that of the results. Raises DlcodecError when the original, the file or the weights are gone.
+    ``folder`` is that of the results, ``model`` as for ``base_to_decode``. Raises DlcodecError when the original, the
+    file or the weights are gone.
     """
     path = image_path(Path(run.settings.source), row.image)
     original, digest = read_image(path)
@@ -56,10 +58,10 @@ def crop(run: Run, folder: Path, title: str, row: Row) -> Example:
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
     header = unpack(data, DEFAULT_LIMITS).header
-    fusion = run.settings.fusion
-    if fusion and fusion != find_fusion(find(header.family, header.model_digest)).digest:
-        raise WeightsError(f"the fusion weights that were measured, {fusion[:16]}, are not installed")
-    pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0))
+    base, fusion = base_to_decode(model, header.family, header.model_digest), run.settings.fusion
+    if fusion and fusion != find_fusion(base).digest:
+        raise WeightsError(f"the fusion weights that were measured, {fusion[:16]}, are not those of {base.path}")
+    pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0, base=base))
     window = most_different(original, pictures[:1])
     decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))
     return Example(title, (("original", original[window]), *decoded))

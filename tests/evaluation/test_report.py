@@ -18,6 +18,7 @@ from dlcodec.evaluation.results import Point, Row, Run, Settings, mean_rows, rea
 from dlcodec.evaluation.tables import level_table
 from dlcodec.evaluation.worst_and_best import pick
 from tests.evaluation.conftest import Start, finish
+from tests.tiny import write_checkpoint
 
 SETTINGS = Settings("kodak", "mean-scale", "0", "1", ("psnr", "lpips-alex"), "cpu", "x", 1, "float32", {})
 
@@ -77,6 +78,19 @@ def test_a_report_at_tau_1_needs_no_fusion_for_its_pictures(request_of: Start) -
     run, _ = finish(request)
     assert run.settings.fusion is None
     assert "No further pictures" not in build_report(run, request.output)
+
+
+def test_a_report_of_weights_that_are_not_installed_has_its_pictures_by_model(
+    request_of: Start, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "other", seed=1)
+    other = str(tmp_path / "other")
+    request = request_of(taus=(1.0,), levels=(1.0,), model=other)
+    run, _ = finish(request)
+    assert "No further pictures: the file needs" in build_report(run, request.output)
+    assert "No further pictures" not in build_report(run, request.output, other)
+    with pytest.raises(UsageError, match="neither a family"):
+        build_report(run, request.output, "nothing")
 
 
 def test_figures_are_written_as_svg_and_png_and_are_the_same_again(tmp_path: Path) -> None:
