@@ -6,15 +6,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.entropy.coder import Models
-
-Integers = npt.NDArray[np.int32]
+from dlcodec.entropy.tables import Integers as Integers  # for whoever takes or gives coding steps
 
 
 @dataclass(frozen=True, slots=True)

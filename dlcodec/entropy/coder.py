@@ -16,10 +16,8 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from dlcodec.entropy.tables import LARGEST, TableSet
+from dlcodec.entropy.tables import LARGEST, Integers, TableSet
 from dlcodec.errors import LatentMismatchError, WeightsError
-
-Integers = npt.NDArray[np.int32]
 
 
 @cache

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcodec.entropy.exact import ACTIVATION_LIMIT, SLOPE, SLOPE_BITS, ExactLayer
+from dlcodec.entropy.tables import Integers
 from dlcodec.errors import WeightsError
 
-Integers = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 KERNEL = 5

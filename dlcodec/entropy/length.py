@@ -7,9 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from dlcodec.entropy.tables import PRECISION, TableSet
+from dlcodec.entropy.tables import PRECISION, Integers, TableSet
 
-Integers = npt.NDArray[np.int32]
 _ESCAPE_BITS = 5
 _WORD_BITS = 32
 

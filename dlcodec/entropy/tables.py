@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from dlcodec.errors import WeightsError
 
+Integers = npt.NDArray[np.int32]
+"""Symbols, indices of tables, latents in fixed point."""
 PRECISION = 24
 TOTAL = 1 << PRECISION
 LARGEST = 2**29
@@ -28,9 +30,9 @@ class TableSet:
     Raises WeightsError when they break a rule.
     """
 
-    cdf: npt.NDArray[np.int32]
-    start: npt.NDArray[np.int32]
-    minimum: npt.NDArray[np.int32]
+    cdf: Integers
+    start: Integers
+    minimum: Integers
 
     def __post_init__(self) -> None:
         if any(array.dtype != np.int32 for array in (self.cdf, self.start, self.minimum)):
@@ -51,22 +53,22 @@ class TableSet:
             raise WeightsError("an entropy table has symbols beyond 2^29")
 
     @cached_property
-    def counts(self) -> tuple[npt.NDArray[np.int32], ...]:
+    def counts(self) -> tuple[Integers, ...]:
         """Per table, how many of the 2^24 parts each symbol has; the escape comes last."""
         pairs = zip(self.start[:-1], self.start[1:], strict=True)
         return tuple(np.diff(self.cdf[first:last]) for first, last in pairs)
 
     @cached_property
-    def maximum(self) -> npt.NDArray[np.int32]:
+    def maximum(self) -> Integers:
         """Per table, its largest symbol that is not an escape."""
-        largest: npt.NDArray[np.int32] = self.minimum + (np.diff(self.start) - 3).astype(np.int32)
+        largest: Integers = self.minimum + (np.diff(self.start) - 3).astype(np.int32)
         return largest
 
     def __len__(self) -> int:
         return len(self.minimum)
 
 
-def table_from_probabilities(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+def table_from_probabilities(probabilities: npt.NDArray[np.float64]) -> Integers:
     """The cumulative counts nearest to a probability vector whose last entry is the escape; every count is at least 1.
 
     Used at export only; decoders read the integers.
@@ -78,7 +80,7 @@ def table_from_probabilities(probabilities: npt.NDArray[np.float64]) -> npt.NDAr
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
 
-def table_set(tables: list[tuple[int, npt.NDArray[np.int32]]]) -> TableSet:
+def table_set(tables: list[tuple[int, Integers]]) -> TableSet:
     """Join tables given as (smallest symbol, cumulative counts)."""
     lengths = [len(cdf) for _, cdf in tables]
     start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
