@@ -212,8 +212,7 @@ def decode_taus(
         if tau is not None:
             check_tau(tau)
     limits = DEFAULT_LIMITS.allow(max_pixels, max_memory)
-    data = take_bytes(source, limits.file_bytes)
-    file = unpack(data, limits)
+    file = unpack(take_bytes(source, limits.file_bytes), limits)
     known = [file.header.default_tau if tau is None else tau for tau in wanted]
     held = memory.DECODE_FUSED if any(tau != 1 for tau in known) else memory.DECODE
     memory.work_memory(limits, file.header.width * file.header.height, held)
@@ -229,7 +228,7 @@ def decode_taus(
         from dlcodec.pipeline import decode_images
 
         decoded = decode_images(
-            data, known, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
+            file, known, device, limits, steps=steps, seed=seed, precision=precision, crop=part, base=base
         )
         yield from (to_pillow(Picture(rgb, extras)) for rgb in decoded)
 

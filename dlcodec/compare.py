@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dlcodec.arguments import Crop, check_tau
-from dlcodec.container import MAGIC, unpack
+from dlcodec.container import MAGIC, Container, unpack
 from dlcodec.errors import InputError, UsageError
 from dlcodec.files import read_bounded, readable, refuse_existing, refuse_input, write_atomically
 from dlcodec.image import png_bytes, psnr, read_opaque
@@ -22,8 +22,8 @@ from dlcodec.windows import SIDE, most_different
 
 MOST_ZOOM = 16
 _AT_TAU = re.compile(r"(?P<path>.+)@(?P<tau>[^@/\\]+)", re.DOTALL)
-Decode = Callable[[bytes, float], RGB]
-"""The bytes of a .dlc file and a tau to (H, W, 3) uint8."""
+Decode = Callable[[Container, float], RGB]
+"""A .dlc file and a tau to (H, W, 3) uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ PSNR = Measure("PSNR", "{:.2f} dB", 1, psnr)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture to compare: the ``pixels`` of an image file, or the ``data`` of a .dlc file and a ``tau`` for it."""
+    """A picture to compare: the pixels of an image file, or an unpacked .dlc file and a ``tau`` for it."""
 
     path: Path
     name: str
     file_bytes: int
     size: tuple[int, int]
-    pixels: RGB | None
-    data: bytes
+    contents: RGB | Container
     tau: float
 
     def picture(self, decode: Decode) -> RGB:
         """The (H, W, 3) uint8 pixels."""
-        return decode(self.data, self.tau) if self.pixels is None else self.pixels
+        held = self.contents
+        return decode(held, self.tau) if isinstance(held, Container) else held
 
 
 def read_source(name: str, limits: Limits = DEFAULT_LIMITS) -> Source:
@@ -72,15 +72,16 @@ def read_source(name: str, limits: Limits = DEFAULT_LIMITS) -> Source:
         tau = abs(tau)  # -0.0 is 0
     data = read_bounded(path, limits.file_bytes)
     if data[: len(MAGIC)] == MAGIC or path.suffix.lower() == ".dlc":
-        header = unpack(data, limits).header
+        file = unpack(data, limits)
+        header = file.header
         tau = header.default_tau if tau is None else tau
         label = f"{readable(path.name)}, tau {tau:.3g}"
-        return Source(path, label, len(data), (header.width, header.height), None, data, tau)
+        return Source(path, label, len(data), (header.width, header.height), file, tau)
     if tau is not None:
         raise UsageError(f"{path} is not a .dlc file: it has no tau")
     pixels = read_opaque(data, str(path), limits)
     height, width = pixels.shape[:2]
-    return Source(path, readable(path.name), len(data), (width, height), pixels, b"", 1.0)
+    return Source(path, readable(path.name), len(data), (width, height), pixels, 1.0)
 
 
 def _check_sizes(sources: Sequence[Source]) -> None:

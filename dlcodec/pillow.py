@@ -129,15 +129,15 @@ class DlcImageFile(ImageFile.ImageFile):
         with _pillow_errors():
             if len(data) > limits.file_bytes:
                 raise LimitError(f"the file is larger than the limit of {limits.file_bytes} bytes")
-            info = dlcodec.read_info(data, max_pixels=limits.pixels)
             file = unpack(data, limits)
             extras = unpack_extras(file, alpha=False)
         transparent = any(section.type == SECTION_ALPHA for section in file.sections)
         self._mode = ("L" if extras.grey else "RGB") + ("A" if transparent else "")
-        self._size = info.width, info.height
-        self.info = {"level": info.level, "model": info.model_digest}
-        if info.tau_hint is not None:
-            self.info["tau_hint"] = info.tau_hint
+        header = file.header
+        self._size = header.width, header.height
+        self.info = {"level": header.rate_level, "model": header.model_digest.hex()}
+        if header.tau_hint is not None:
+            self.info["tau_hint"] = header.default_tau
         self.info.update(pillow_info(extras))
         self._data, self._offered, self._pending = data, frozenset(self.info), True
         self._max_pixels = limits.pixels

@@ -154,7 +154,7 @@ def encode_image(
 
 
 def decode_images(
-    data: bytes,
+    file: container.Container,
     taus: Sequence[float],
     device: Device = "auto",
     limits: Limits = DEFAULT_LIMITS,
@@ -167,16 +167,15 @@ def decode_images(
     base: Checkpoint | None = None,
     lap: Lap = unwatched,
 ) -> Iterator[RGB]:
-    """Decompress the bytes of a .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
+    """Decompress an unpacked .dlc file once; yields one (H, W, 3) uint8 sRGB image a tau.
 
     ``tau`` in [0, 1]: 1 is the base codec bit for bit, 0 the most realistic. ``steps`` of the sampler, 1 to 50, None
     takes the model's default; ``seed`` chooses its noise; ``precision`` is that of fusion and synthesis, ``auto``
     always float32 at tau = 1; ``after_step`` is called after each step; ``crop`` gives its pixels alone, without the
     fusion and synthesis of the rest; ``base`` are the weights, if not those that are installed; ``lap`` as in ``Lap``.
     Nothing is decoded before the first image is asked for.
-    Raises CorruptFileError, UnsupportedFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
+    Raises CorruptFileError, LimitError, UsageError, WeightsError or LatentMismatchError.
     """
-    file = container.unpack(data, limits)
     for tau in taus:
         check_tau(tau)
     check_sampling(steps, seed)
@@ -248,11 +247,13 @@ def decode_image(
 ) -> RGB:
     """Decompress the bytes of a .dlc file, or a crop of it, into (H, W, 3) uint8 sRGB.
 
-    Without ``tau`` the file's hint decides, or 0 where it has none. Otherwise as ``decode_images``.
+    Without ``tau`` the file's hint decides, or 0 where it has none. Otherwise as ``decode_images``; raises
+    UnsupportedFileError too.
     """
+    file = container.unpack(data, limits)
     if tau is None:
-        tau = container.unpack(data, limits).header.default_tau
+        tau = file.header.default_tau
     pictures = decode_images(
-        data, (tau,), device, limits, steps=steps, seed=seed, precision=precision, crop=crop, base=base
+        file, (tau,), device, limits, steps=steps, seed=seed, precision=precision, crop=crop, base=base
     )
     return next(pictures)

@@ -19,6 +19,7 @@ from dlcodec.arguments import Crop, Precision
 from dlcodec.bench.children import _run
 from dlcodec.checkpoint import find, load_arrays
 from dlcodec.codecs import codec_class
+from dlcodec.container import unpack
 from dlcodec.errors import LimitError, UsageError
 from dlcodec.fusion.fuse import Fusion
 from dlcodec.image import load, png_bytes, read_size, read_whole_size
@@ -53,8 +54,8 @@ def peak(a: RGB, b: RGB) -> int:
 def test_a_picture_decoded_by_tiles_is_the_picture(
     tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    data = encode_image(photo[: size[0], : size[1]])
-    whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
+    file = unpack(encode_image(photo[: size[0], : size[1]]), DEFAULT_LIMITS)
+    whole = list(decode_images(file, TAUS, "cpu", precision="fp32"))
     monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
     monkeypatch.setattr(load_fusion(find("mean-scale"), torch.device("cpu"), "fp32"), "bytes_per_latent", 2**17)
     tiles, real = [], Fusion.fuse
@@ -64,7 +65,7 @@ def test_a_picture_decoded_by_tiles_is_the_picture(
         return real(self, y_hat, *more)
 
     monkeypatch.setattr(Fusion, "fuse", fuse)
-    for a, b in zip(decode_images(data, TAUS, "cpu", precision="fp32"), whole, strict=True):
+    for a, b in zip(decode_images(file, TAUS, "cpu", precision="fp32"), whole, strict=True):
         assert peak(a, b) <= 1
         assert (a != b).mean() <= 0.001
     assert tiles
@@ -92,11 +93,11 @@ CROPS = [Crop(0, 0, 511, 300), Crop(0, 0, 1, 1), Crop(510, 299, 1, 1), Crop(37, 
 def test_a_crop_is_the_crop_of_the_picture(
     family: str, photo: RGB, monkeypatch: pytest.MonkeyPatch, crop: Crop, tiled: bool
 ) -> None:
-    data = encode_image(photo[:300, :511], base=find(family))
-    whole = list(decode_images(data, TAUS, "cpu", precision="fp32"))
+    file = unpack(encode_image(photo[:300, :511], base=find(family)), DEFAULT_LIMITS)
+    whole = list(decode_images(file, TAUS, "cpu", precision="fp32"))
     if tiled:
         monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
-    for a, b in zip(decode_images(data, TAUS, "cpu", precision="fp32", crop=crop), whole, strict=True):
+    for a, b in zip(decode_images(file, TAUS, "cpu", precision="fp32", crop=crop), whole, strict=True):
         assert peak(a, b[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]) <= 1
 
 
@@ -130,7 +131,7 @@ def test_a_crop_far_inside_a_long_picture_is_cut_before_fusion_and_synthesis(
 def test_tau_1_beside_others_is_tau_1_alone(family: str, photo: RGB, precision: Precision) -> None:
     data, crop = encode_image(photo[:300, :511], base=find(family)), Crop(37, 111, 90, 33)
     alone = decode_image(data, 1.0, "cpu", precision=precision, crop=crop)
-    _, beside = decode_images(data, (0.0, 1.0), "cpu", precision=precision, crop=crop)
+    _, beside = decode_images(unpack(data, DEFAULT_LIMITS), (0.0, 1.0), "cpu", precision=precision, crop=crop)
     assert np.array_equal(alone, beside)
 
 

@@ -18,7 +18,9 @@ from dlcodec.cli import app
 from dlcodec.cli.options import parse_crop
 from dlcodec.colour import apply_profile
 from dlcodec.compare import PSNR, Measure, read_source, run_compare
+from dlcodec.container import Container
 from dlcodec.errors import CorruptFileError, DlcodecError, InputError, LimitError, OutputError, UsageError
+from dlcodec.pipeline import decode_images
 from dlcodec.sheet import Column
 from tests.conftest import RGB
 from tests.profiles import adobe_rgb, grey
@@ -40,8 +42,8 @@ def _never() -> Sequence[Measure]:
     raise AssertionError
 
 
-def _decode(data: bytes, tau: float) -> RGB:
-    return np.asarray(dlcodec.decode(data, tau=tau))
+def _decode(file: Container, tau: float) -> RGB:
+    return next(decode_images(file, (tau,)))
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_a_sheet_over_the_limits_is_refused(folder: Path, photo: RGB) -> None:
 
 
 def test_a_sheet_over_the_limits_is_refused_before_it_is_decoded_without_a_crop_too(folder: Path) -> None:
-    def decode(data: bytes, tau: float) -> RGB:
+    def decode(file: Container, tau: float) -> RGB:
         raise AssertionError
 
     names = [str(folder / "a.dlc")] * 59
@@ -175,7 +177,7 @@ def test_the_command_line_moves_the_limit_of_pixels(folder: Path, monkeypatch: p
     lower = replace(limits.DEFAULT_LIMITS, pixels=3499)
     for module in (compare, limits):
         monkeypatch.setattr(module, "DEFAULT_LIMITS", lower)
-    monkeypatch.setattr(pipeline.decode_image, "__defaults__", (None, "auto", lower))
+    monkeypatch.setattr(pipeline.decode_images, "__defaults__", ("auto", lower))
     assert invoke()[0] == 1
     assert invoke("--crop", "0,0,9,9", "--zoom", "16", "--max-pixels", "50000")[0] == 0  # the sheet is 288 x 144
     assert (folder / "o.png").exists()
@@ -191,7 +193,7 @@ def test_a_pipe_is_read_once(folder: Path) -> None:
     os.close(reader)
     assert (source.file_bytes, source.size) == (len(data), (70, 50))
     with Image.open(folder / "a.png") as original:
-        assert np.array_equal(source.pixels, original)  # type: ignore[arg-type]
+        assert np.array_equal(source.contents, original)  # type: ignore[arg-type]
 
 
 def test_a_picture_with_transparent_pixels_is_refused(folder: Path) -> None:

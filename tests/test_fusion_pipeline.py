@@ -11,7 +11,9 @@ import pytest
 
 import dlcodec
 from dlcodec import checkpoint
+from dlcodec.container import unpack
 from dlcodec.errors import UsageError, WeightsError
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.pipeline import decode_image, decode_images, encode_image
 from tests.conftest import RGB
 from tests.tiny import write_checkpoint, write_fusion
@@ -27,13 +29,13 @@ def test_tau_1_is_the_base_codec_bit_for_bit(tiny_file: bytes, without_fusion: P
         (tiny_folder / "mean-scale" / "fusion.safetensors").read_bytes()
     )
     assert np.array_equal(decode_image(tiny_file, 1.0), bare)
-    assert np.array_equal(list(decode_images(tiny_file, (0.0, 1.0)))[1], bare)
+    assert np.array_equal(list(decode_images(unpack(tiny_file, DEFAULT_LIMITS), (0.0, 1.0)))[1], bare)
     assert not np.array_equal(decode_image(tiny_file, 0.0), bare)
 
 
 def test_several_taus_are_what_each_is_alone(family_file: bytes) -> None:
     taus = (0.0, 0.3, 1.0, 0.3)
-    together = list(decode_images(family_file, taus))
+    together = list(decode_images(unpack(family_file, DEFAULT_LIMITS), taus))
     assert not np.array_equal(together[0], together[2])
     for tau, picture in zip(taus, together, strict=True):
         assert np.array_equal(decode_image(family_file, tau), picture)
@@ -45,12 +47,12 @@ def test_several_taus_cost_one_entropy_decode(tiny_file: bytes, monkeypatch: pyt
     calls = []
     real = pipeline.decode_latent
     monkeypatch.setattr(pipeline, "decode_latent", lambda *arguments: calls.append(1) or real(*arguments))
-    assert len(list(decode_images(tiny_file, (0.0, 0.5, 1.0)))) == 3
+    assert len(list(decode_images(unpack(tiny_file, DEFAULT_LIMITS), (0.0, 0.5, 1.0)))) == 3
     assert len(calls) == 1
 
 
 def test_the_picture_moves_from_tau_1_to_tau_0(tiny_file: bytes) -> None:
-    pictures = list(decode_images(tiny_file, (1.0, 0.8, 0.5, 0.3, 0.0)))
+    pictures = list(decode_images(unpack(tiny_file, DEFAULT_LIMITS), (1.0, 0.8, 0.5, 0.3, 0.0)))
     away = [distance(picture, pictures[0]) for picture in pictures]
     assert away == sorted(away)
     assert away[0] == 0 < away[1]
@@ -65,7 +67,7 @@ def test_seeds_and_steps_change_the_picture_and_repeat_it(tiny_file: bytes) -> N
 
 def test_the_number_of_steps_is_the_number_of_calls(tiny_file: bytes) -> None:
     calls: list[int] = []
-    list(decode_images(tiny_file, (0.0, 0.5, 1.0), steps=7, after_step=lambda: calls.append(1)))
+    list(decode_images(unpack(tiny_file, DEFAULT_LIMITS), (0.0, 0.5, 1.0), steps=7, after_step=lambda: calls.append(1)))
     assert len(calls) == 14
 
 

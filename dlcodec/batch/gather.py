@@ -143,7 +143,7 @@ def describe_left_out(left_out: Mapping[Path, Reason]) -> str:
     reasons = Counter(left_out.values())
     suffixes = Counter(path.suffix.lower() or "none" for path, reason in left_out.items() if reason == "suffix")
     named = [suffix for suffix, _ in suffixes.most_common(_MOST_SUFFIXES)]
-    said = {
+    said: dict[Reason, str] = {
         "suffix": f"by suffix ({', '.join(named)}{', ...' if len(suffixes) > len(named) else ''})",
         "link": "as links out of their folder",
         "kind": "as no plain files",

@@ -10,6 +10,7 @@ from pathlib import Path
 from dlcodec.bench.clock import Meter, Timing, count_parts, time_parts
 from dlcodec.bench.subject import Subject
 from dlcodec.console import complain
+from dlcodec.container import unpack
 from dlcodec.files import read_bounded, write_atomically
 from dlcodec.formats import choose_writing
 from dlcodec.image import load, png_bytes
@@ -43,7 +44,7 @@ def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
 
 
 def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
-    data = read_bounded(folder / "in.dlc", DEFAULT_LIMITS.file_bytes)
+    file = unpack(read_bounded(folder / "in.dlc", DEFAULT_LIMITS.file_bytes), DEFAULT_LIMITS)
     meter.lap("read")
     done = 0
 
@@ -53,7 +54,7 @@ def _decode(subject: Subject, folder: Path, meter: Meter) -> None:
         done += 1
 
     pictures = decode_images(
-        data,
+        file,
         (subject.tau,),
         subject.device,
         steps=subject.steps,

@@ -11,6 +11,7 @@ from dlcodec.cli.options import Device, Force, MaxPixels, Model, parse_crop
 from dlcodec.console import say
 
 if TYPE_CHECKING:
+    from dlcodec.container import Container
     from dlcodec.picture import RGB
 
 
@@ -39,17 +40,15 @@ def compare(
 
     limits = DEFAULT_LIMITS.allow(max_pixels, None)
 
-    def decode(data: bytes, tau: float) -> RGB:
+    def decode(file: Container, tau: float) -> RGB:
         from dlcodec.colour import to_srgb
-        from dlcodec.container import unpack
         from dlcodec.picture import Picture
-        from dlcodec.pipeline import decode_image
+        from dlcodec.pipeline import decode_images
         from dlcodec.sections import unpack_extras
         from dlcodec.selection import base_to_decode
 
-        file = unpack(data, limits)
         base = base_to_decode(model, file.header.family, file.header.model_digest)
-        pixels = decode_image(data, tau, device, limits, base=base)
+        (pixels,) = decode_images(file, (tau,), device, limits, base=base)
         return to_srgb(Picture(pixels, unpack_extras(file, alpha=False)))
 
     part = None if crop is None else parse_crop(crop)

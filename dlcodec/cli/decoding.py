@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dlcodec.batch.gather import Reason
     from dlcodec.batch.plan import Job
     from dlcodec.batch.run import Finished
-    from dlcodec.container import Header
+    from dlcodec.container import Container
     from dlcodec.limits import Limits
     from dlcodec.picture import RGB, Extras, Picture
 
@@ -73,8 +73,7 @@ class DecodeOptions:
 class _File:
     """A file that was read and found sound, and what is to become of it: one output a tau."""
 
-    data: bytes
-    header: Header
+    unpacked: Container
     extras: Extras
     taus: tuple[float, ...]
     outputs: tuple[Path, ...]
@@ -105,19 +104,19 @@ def _found(job: Job, size: tuple[int, int], todo: dict[Path, float], limits: Lim
     return tuple(Decoded(str(path), path.stat().st_size, *size, todo[path], True) for path in there)
 
 
-def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
-    """One picture a tau, (H, W, 3) uint8 sRGB, of the bytes of one .dlc file."""
+def decode_one(file: Container, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
+    """One picture a tau, (H, W, 3) uint8 sRGB, of one .dlc file."""
     from dlcodec import checkpoint
     from dlcodec.selection import base_to_decode
 
-    base = base_to_decode(options.model, header.family, header.model_digest)
+    base = base_to_decode(options.model, file.header.family, file.header.model_digest)
     fused = sum(value != 1 for value in taus)
     total = fused * (options.steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
     with keeping_all():
         from dlcodec.pipeline import decode_images
 
     return decode_images(
-        data,
+        file,
         taus,
         options.device,
         options.limits,
@@ -133,7 +132,7 @@ def decode_one(data: bytes, header: Header, taus: tuple[float, ...], options: De
 def _decode_file(file: _File, options: DecodeOptions, factor: int) -> Iterator[_Made]:
     from dlcodec.picture import Picture
 
-    pictures = decode_one(file.data, file.header, file.taus, options)
+    pictures = decode_one(file.unpacked, file.taus, options)
     for pixels, tau, path in zip(pictures, file.taus, file.outputs, strict=True):
         yield _Made(Picture(pixels, file.extras).reduce(factor), tau, path)
 
@@ -198,9 +197,10 @@ def decode(
     max_memory: MaxMemory = None,
 ) -> None:
     """Decompress .dlc files into images, between fidelity (tau 1) and realism (tau 0)."""
-    from dlcodec import container, memory
+    from dlcodec import memory
     from dlcodec.batch.plan import plan
     from dlcodec.batch.run import Finished, run
+    from dlcodec.container import unpack
     from dlcodec.files import make_folder, refuse_input
     from dlcodec.formats import choose_writing
     from dlcodec.limits import DEFAULT_LIMITS
@@ -241,8 +241,7 @@ def decode(
         if taus is not None and not resume:  # what cannot be written needs no reading
             for path in name_outputs(job, taus):
                 refuse_output(path, force=force)
-        data = read_input(job.source, limits.file_bytes)
-        file = container.unpack(data, limits)
+        file = unpack(read_input(job.source, limits.file_bytes), limits)
         header = file.header
         if part is not None:
             part.check(header.width, header.height)
@@ -270,10 +269,10 @@ def decode(
         if part is not None:
             extras = extras.cut(part.left, part.top, part.width, part.height)
         writing.check(*size, grey=extras.grey, alpha=extras.alpha is not None)
-        rest = _File(data, header, extras, tuple(todo.values()), tuple(todo))
+        rest = _File(file, extras, tuple(todo.values()), tuple(todo))
         return lambda: chain(there, _decode_file(rest, options, scale.factor))
 
-    def read_small(job: Job, file: container.Container) -> _Made:
+    def read_small(job: Job, file: Container) -> _Made:
         from dlcodec.picture import Extras, Picture
         from dlcodec.thumbnail import read_thumbnail
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcodec.container import unpack
 from dlcodec.evaluation.metrics import Measure, load_measure
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
@@ -36,7 +37,8 @@ def measure_blend(
     """Both ways at every tau; two syntheses serve all pixel blends, the latent way takes one synthesis each."""
     sums = np.zeros((len(taus), 2, len(metrics)))
     for rgb in images:
-        *decoded, realistic, faithful = decode_images(encode_image(rgb, level), (*taus, 0.0, 1.0))
+        file = unpack(encode_image(rgb, level), DEFAULT_LIMITS)
+        *decoded, realistic, faithful = decode_images(file, (*taus, 0.0, 1.0))
         for row, (tau, latent) in enumerate(zip(taus, decoded, strict=True)):
             for way, picture in enumerate((latent, blend(realistic, faithful, tau * tau))):
                 sums[row, way] += [measure(rgb, picture) for measure in metrics.values()]

@@ -103,13 +103,13 @@ def code(
     path = stream_path(plan.output, readable(image.name), first.quality)
     if coded and path.is_file():
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
-        unpack(data, DEFAULT_LIMITS)
     else:
         data = encode_image(rgb, first.quality, plan.device, base=plan.base, refine=plan.refine)
         make_folder(path.parent)
         write_atomically(path, data, force=True)
+    file = unpack(data, DEFAULT_LIMITS)
     taus = [point.tau for point in points if point.tau is not None]
-    pictures = decode_images(data, taus, plan.device, steps=first.steps, seed=first.seed or 0, base=plan.base)
+    pictures = decode_images(file, taus, plan.device, steps=first.steps, seed=first.seed or 0, base=plan.base)
     for point, picture in zip(points, pictures, strict=True):
         yield point, len(data), picture
 

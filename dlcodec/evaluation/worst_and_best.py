@@ -56,12 +56,12 @@ def crop(run: Run, folder: Path, title: str, row: Row, model: str | None) -> Exa
     if digest != row.sha256:
         raise InputError(f"{path} is another picture than the one that was measured")
     data = read_bounded(stream_path(folder, row.image, row.point.quality), DEFAULT_LIMITS.file_bytes)
+    file = unpack(data, DEFAULT_LIMITS)
     taus: Sequence[float] = sorted({row.point.tau or 0.0, 1.0})
-    header = unpack(data, DEFAULT_LIMITS).header
-    base, fusion = base_to_decode(model, header.family, header.model_digest), run.settings.fusion
+    base, fusion = base_to_decode(model, file.header.family, file.header.model_digest), run.settings.fusion
     if fusion and fusion != find_fusion(base).digest:
         raise WeightsError(f"the fusion weights that were measured, {fusion[:16]}, are not those of {base.path}")
-    pictures = list(decode_images(data, taus, steps=row.point.steps, seed=row.point.seed or 0, base=base))
+    pictures = list(decode_images(file, taus, steps=row.point.steps, seed=row.point.seed or 0, base=base))
     window = most_different(original, pictures[:1])
     decoded = ((f"tau {tau:g}", picture[window]) for tau, picture in zip(taus, pictures, strict=True))
     return Example(title, (("original", original[window]), *decoded))

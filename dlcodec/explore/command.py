@@ -12,7 +12,6 @@ from dlcodec.explore.page import Facts, Page, build_page
 from dlcodec.explore.pictures import check_pixels, check_side
 from dlcodec.files import read_bounded, readable, refuse_existing, write_atomically
 from dlcodec.image import load_picture
-from dlcodec.info import describe
 from dlcodec.limits import Limits
 from dlcodec.selection import base_to_decode
 
@@ -78,10 +77,9 @@ def run_explore(
     from dlcodec import pipeline
 
     decoded = pipeline.decode_images(
-        data, taus, device, limits, steps=steps, seed=seed, after_step=after_step, base=base
+        file, taus, device, limits, steps=steps, seed=seed, after_step=after_step, base=base
     )
-    info = describe(data, limits)
-    facts = Facts(readable(source.name), info.file_bytes, info.level, info.model_digest)
+    facts = Facts(readable(source.name), len(data), header.rate_level, header.model_digest.hex())
     page = build_page(facts, list(zip(taus, decoded, strict=True)), pixels, most_megabytes=most_megabytes)
     write_atomically(output, page.data, force=force)
     return page

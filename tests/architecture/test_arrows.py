@@ -78,7 +78,7 @@ ARROWS = {
     "batch": {"arguments", "batch", "container", "errors", "files", "image", "limits", "streams", "thumbnail"},
     "models": {"checkpoint", "errors"},
     "bench": {
-        *("arguments", "bench", "checkpoint", "console", "errors", "files", "formats", "importing"),
+        *("arguments", "bench", "checkpoint", "console", "container", "errors", "files", "formats", "importing"),
         *("fusion", "image", "limits", "loading", "machine", "models", "picture", "pipeline", "samples"),
     },
     "training": {
@@ -114,7 +114,6 @@ ARROWS = {
         "explore",
         "files",
         "image",
-        "info",
         "limits",
         "pipeline",
         "selection",

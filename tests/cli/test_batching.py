@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import dlcodec
-from dlcodec import checkpoint, files, loading, pipeline, targeting
+from dlcodec import checkpoint, container, files, loading, pipeline, targeting
 from dlcodec.cli import batching
 from dlcodec.errors import InputError, OutputError
 from tests.cli.conftest import Run
@@ -73,6 +73,16 @@ def test_the_checkpoint_is_loaded_once(here: Path, run: Run, monkeypatch: pytest
     loading._load_codec.cache_clear()
     assert run("encode", "-r", "in", "--out-dir", "dlc").code == 0
     assert len(loads) == 1
+
+
+def test_a_decode_unpacks_its_file_once(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.dlc").write_bytes(dlcodec.encode(Path("in/a.png")))
+    unpacked = []
+    real = container.unpack
+    monkeypatch.setattr(container, "unpack", lambda data, limits: unpacked.append(1) or real(data, limits))
+    assert run("decode", "a.dlc", "-o", "a.png", "--tau", "1").code == 0
+    dlcodec.decode(Path("a.dlc"), tau=1)
+    assert len(unpacked) == 2
 
 
 def test_a_list_names_the_inputs(here: Path, run: Run) -> None:

@@ -9,6 +9,8 @@ import torch
 from dlcodec import checkpoint
 from dlcodec.codecs.halved import HalvedSynthesis, subpixel
 from dlcodec.codecs.layers import deconv
+from dlcodec.container import unpack
+from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
 from dlcodec.pipeline import decode_image, decode_images
 from tests.tiny import make_network
@@ -54,8 +56,9 @@ def test_only_who_asks_for_bfloat16_by_name_gets_it_at_tau_1(tiny_file: bytes, m
     base, halved = (decode_image(tiny_file, 1.0, "cpu", precision=kind) for kind in ("fp32", "bf16"))
     assert (halved != base).any()
     assert abs(halved.astype(int) - base).max() <= 2
-    together = list(decode_images(tiny_file, (0.0, 1.0), "cpu"))
+    file = unpack(tiny_file, DEFAULT_LIMITS)
+    together = list(decode_images(file, (0.0, 1.0), "cpu"))
     assert (together[1] == base).all()
     assert (decode_image(tiny_file, 1.0, "cpu") == base).all()
     assert (together[0] != decode_image(tiny_file, 0.0, "cpu", precision="fp32")).any()
-    assert (list(decode_images(tiny_file, (0.0, 1.0), "cpu", precision="bf16"))[1] == halved).all()
+    assert (list(decode_images(file, (0.0, 1.0), "cpu", precision="bf16"))[1] == halved).all()

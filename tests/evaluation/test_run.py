@@ -40,7 +40,7 @@ def test_the_csv_has_the_documented_columns_and_true_figures(request_of: Start, 
     data = (request.output / "files" / "a.png" / "q2.dlc").read_bytes()
     assert container.unpack(data, DEFAULT_LIMITS).header.level == 512
     assert (int(line["bytes"]), float(line["bpp"])) == (len(data), 8 * len(data) / (70 * 48))
-    (decoded,) = decode_images(data, (0.5,), "cpu", steps=1, seed=0)
+    (decoded,) = decode_images(container.unpack(data, DEFAULT_LIMITS), (0.5,), "cpu", steps=1, seed=0)
     mse = np.square(decoded.astype(float) - load(pictures / "a.png", DEFAULT_LIMITS)).mean()
     assert float(line["psnr"]) == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-9)
     assert (line["steps"], line["seed"]) == ("1", "0")
@@ -324,7 +324,7 @@ def test_a_metric_of_the_whole_set_is_in_the_means_alone_and_survives_a_resumed_
     coded = [(request.output / "files" / path.name / "q1.dlc").read_bytes() for path in paths]
     sets = [
         [load(path, DEFAULT_LIMITS) for path in paths],
-        [next(decode_images(data, (1.0,), "cpu")) for data in coded],
+        [next(decode_images(container.unpack(data, DEFAULT_LIMITS), (1.0,), "cpu")) for data in coded],
     ]
     colours = [np.mean([rgb.reshape(-1, 3).mean(0) for rgb in one], 0) for one in sets]
     assert run.means[0].metrics["fid"] == pytest.approx(np.abs(colours[0] - colours[1]).max(), abs=1e-3)

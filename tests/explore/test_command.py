@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from dlcodec import cli, limits, pipeline
+from dlcodec.container import Container
 from dlcodec.errors import UsageError
-from dlcodec.explore import command
 from dlcodec.explore.command import DEFAULT_TAUS, choose_taus
 from dlcodec.explore.pictures import MOST_PIXELS
 from dlcodec.limits import DEFAULT_LIMITS, Limits
@@ -38,7 +38,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Decode without networks: the picture of each tau is one grey; gives the calls."""
     seen: list[tuple[Any, ...]] = []
 
-    def decode_images(_: bytes, taus: Sequence[float], device: str, limits: Limits, **options: Any) -> Iterator[RGB]:
+    def decode_images(
+        _: Container, taus: Sequence[float], device: str, limits: Limits, **options: Any
+    ) -> Iterator[RGB]:
         seen.append((tuple(taus), device, options["steps"], options["seed"]))
         for tau in taus:
             yield np.full((50, 70, 3), round(100 * tau), np.uint8)
@@ -159,7 +161,6 @@ def test_the_command_line_moves_the_limit_of_pixels(
     lower = replace(DEFAULT_LIMITS, pixels=3499)
     monkeypatch.setattr(limits, "DEFAULT_LIMITS", lower)
     monkeypatch.setattr(pipeline.decode_images, "__defaults__", ("auto", lower))
-    monkeypatch.setattr(command.describe, "__defaults__", (lower,))
     assert _explore(monkeypatch, *arguments) == 6
     assert not (folder / "p.html").exists()
     assert _explore(monkeypatch, *arguments, "--max-pixels", "3500") == 0
