@@ -82,16 +82,18 @@ def encode(
     ] = None,
     target_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Size of the file, at most: bytes, or a number with kB or KB, KiB, MB, MiB."),
+        typer.Option(
+            metavar="SIZE", help="Size of the file, at most, such as 40000, 40KB or 1.5MiB; instead of a level."
+        ),
     ] = None,
     target_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="PSNR of the picture decoded at tau 1, at least.")
+        float | None, typer.Option(metavar="DB", help="PSNR at tau 1, in dB, at least; instead of a level.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail where a target is out of reach, instead of coming close.")
     ] = False,
     tau_hint: Annotated[
-        float | None, typer.Option(metavar="TAU", help="What decode takes for tau unless it is told.")
+        float | None, typer.Option(metavar="TAU", help="The tau that decode takes unless it is told another, 0 to 1.")
     ] = None,
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave EXIF, XMP and the colour profile out; the pixels become sRGB.")
@@ -101,7 +103,9 @@ def encode(
     ] = None,
     refine: Annotated[
         bool,
-        typer.Option("--refine", help="Search for a better latent: more PSNR for the same bytes, in some seconds."),
+        typer.Option(
+            "--refine", help="Search for a better latent: more PSNR for the same bytes, in 14 to 29 times the time."
+        ),
     ] = False,
     device: Device = "auto",
     force: Force = False,
