@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec.arguments import LEVEL_STEPS, Crop, Device, check_tau
@@ -18,6 +21,8 @@ from dlcodec.container import SECTION_GREY, Section
 from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.length import CodeLength
 from dlcodec.errors import UsageError
+from dlcodec.forecast import forecast_level
+from dlcodec.fusion.fuse import choose_dtype
 from dlcodec.image import psnr
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import choose_device
@@ -46,21 +51,22 @@ _EXACT_PSNR = 100.0
 
 @dataclass(slots=True)
 class _Draft:
-    """An image coded at one level up to the bytes: a coder that counts and keeps what it takes."""
+    """An image coded at one level up to the bytes: a coder that keeps what it takes."""
 
     image: AnalysedImage
     level: int
-    length: CodeLength
     taken: list[tuple[Integers, Integers]] = field(default_factory=list)
     digest: int = 0
 
     def encode(self, symbols: Integers, index: Integers) -> None:
-        self.length.encode(symbols, index)
         self.taken.append((symbols, index))
 
     def estimate(self) -> int:
         """The expected bytes of the file."""
-        return len(self.image.pack(self.level, self.digest, bytes(self.length.payload_bytes)))
+        length = CodeLength(self.image.codec.models.tables)
+        for symbols, index in self.taken:
+            length.encode(symbols, index)
+        return len(self.image.pack(self.level, self.digest, bytes(length.payload_bytes)))
 
     def file(self) -> bytes:
         """The file."""
@@ -87,7 +93,7 @@ class _Search:
     def _draft(self, level: int) -> tuple[_Draft, Integers]:
         if self._last is None or self._last[0].level != level:
             self._last = None
-            draft = _Draft(self._image, level, CodeLength(self._image.codec.models.tables))
+            draft = _Draft(self._image, level)
             latent, draft.digest = run_steps(self._image.coding_steps(level), code_known(draft))
             self._last = draft, latent
         return self._last
@@ -114,12 +120,15 @@ class _Search:
     def psnr(self, level: int) -> float:
         """The PSNR of the picture that a decoder shows at tau 1, in dB."""
         if level not in self._psnrs:
-            codec = self._image.codec
-            _, latent = self._draft(level)
-            whole = Crop(0, 0, self._image.width, self._image.height)
-            picture = base_picture(codec, codec.to_float(latent, level), whole, self._image.work)
-            self._psnrs[level] = min(psnr(self._original, self._shown(picture)), _EXACT_PSNR)
+            y_hat = self._image.codec.to_float(self._draft(level)[1], level)
+            self._psnrs[level] = self.psnr_of(y_hat, Crop(0, 0, self._image.width, self._image.height))
         return self._psnrs[level]
+
+    def psnr_of(self, y_hat: Tensor, crop: Crop, *, halved: bool = False) -> float:
+        """The PSNR of a crop of the picture that the latent ``y_hat`` gives at tau 1, in dB."""
+        picture = base_picture(self._image.codec, y_hat, crop, self._image.work, halved=halved)
+        original = self._original[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+        return min(psnr(original, self._shown(picture)), _EXACT_PSNR)
 
 
 def encode_picture(
@@ -186,9 +195,12 @@ def encode_to_target(
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)
-        below, above = search_level(
-            search.psnr, target.value, target.value + PSNR_ABOVE, last, _PSNR_SLOPE / LEVEL_STEPS
-        )
+        low, high, slope = target.value, target.value + PSNR_ABOVE, _PSNR_SLOPE / LEVEL_STEPS
+        start = None
+        if not refine:  # which moves what would be forecast
+            quick = partial(search.psnr_of, halved=choose_dtype("auto", image.codec.device) == torch.bfloat16)
+            start = forecast_level(image, quick, low + (high - low) / 4, last, slope)  # it is .01 dB low as a rule
+        below, above = search_level(search.psnr, low, high, last, slope, start)
         level = last if above is None else above
     else:
         goal = max(_WORD, target.most_bytes(width * height))

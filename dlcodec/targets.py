@@ -72,7 +72,7 @@ def choose_target(
 
 
 def search_level(
-    measure: Callable[[int], float], low: float, high: float, last: int, slope: float
+    measure: Callable[[int], float], low: float, high: float, last: int, slope: float, start: int | None = None
 ) -> tuple[int | None, int | None]:
     """The level from 0 to ``last`` whose measure is in [``low``, ``high``], twice, or the neighbours around it.
 
@@ -83,7 +83,7 @@ def search_level(
     """
     aim = (low + high) / 2
     known: dict[int, float] = {}
-    below, above, level = -1, last + 1, last // 2
+    below, above, level = -1, last + 1, last // 2 if start is None else start
     while True:
         value = known[level] = measure(level)
         if low <= value <= high:

@@ -3,19 +3,27 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dlcodec
+from dlcodec import checkpoint as checkpoints
 from dlcodec import targeting
 from dlcodec.codecs.mean_scale import MeanScaleCodec
+from dlcodec.coding import code_known, run_steps
+from dlcodec.entropy.coder import Encoder
 from dlcodec.errors import UsageError
+from dlcodec.forecast import forecast_level
 from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
-from dlcodec.pipeline import decode_image, encode_image
+from dlcodec.loading import load_codec
+from dlcodec.pipeline import AnalysedImage, decode_image, encode_image
 from dlcodec.targeting import PSNR_ABOVE, encode_to_target
 from dlcodec.targets import Target
 from tests.conftest import RGB
@@ -208,3 +216,60 @@ def test_the_psnr_of_a_grey_picture_is_that_of_what_is_written(photo: RGB) -> No
     goal = (written(dlcodec.encode(original, level=0)) + written(dlcodec.encode(original, level=7))) / 2
     reached = written(dlcodec.encode(original, target_psnr=goal))
     assert goal <= reached <= goal + PSNR_ABOVE + 0.01
+
+
+def half_flat(photo: RGB) -> RGB:
+    """A picture whose left half says nothing of its right one."""
+    rgb = np.full((256, 512, 3), 128, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (256, 128, 3), np.uint8)
+    rgb[:, 256:384], rgb[:, 384:] = noise, photo[:256, :128]
+    return rgb
+
+
+def forecast_beside(by: int) -> Callable[[AnalysedImage, Any, float, int, float], int]:
+    """A forecast that is wrong by so many steps of the level."""
+
+    def forecast(image: AnalysedImage, psnr_of: Any, aim: float, last: int, slope: float) -> int:
+        return min(max(forecast_level(image, psnr_of, aim, last, slope) + by, 0), last)
+
+    return forecast
+
+
+@pytest.mark.parametrize("by", [0, -300, 40, 10_000])
+def test_a_forecast_that_is_wrong_does_not_move_a_psnr_out_of_its_window(
+    photo: RGB, monkeypatch: pytest.MonkeyPatch, by: int
+) -> None:
+    rgb = half_flat(photo)
+    goal = (measured(rgb, encode_image(rgb, 1)) + measured(rgb, encode_image(rgb, 5))) / 2
+    monkeypatch.setattr(targeting, "forecast_level", forecast_beside(by))
+    data, warning = encode_to_target(rgb, Target("dB", goal))
+    assert warning is None
+    assert data == encode_image(rgb, dlcodec.read_info(data).level)
+    assert goal <= measured(rgb, data) <= goal + PSNR_ABOVE
+
+
+def test_a_psnr_takes_few_real_pictures(photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes: list[int] = []
+    real = targeting._Search.psnr
+
+    def counted(self: targeting._Search, level: int) -> float:
+        probes.append(level)
+        return real(self, level)
+
+    monkeypatch.setattr(targeting._Search, "psnr", counted)
+    goals = [round(measured(photo, encode_image(photo, level)), 1) for level in (1, 3, 6)]
+    for goal in goals:
+        encode_to_target(photo, Target("dB", goal))
+    assert len(probes) < 3 * len(goals)
+
+
+def test_the_rounded_latent_is_as_near_to_the_transform_as_the_coded_one(family: str, photo: RGB) -> None:
+    codec = load_codec(checkpoints.find(family), torch.device("cpu"))
+    x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None]
+    transformed = codec.transform(x)
+    y_hat, lost = codec.rounded(transformed, 300)
+    steps = codec.coding_steps(128, 192, 300, codec.latents(transformed, 300))
+    latent, _ = run_steps(steps, code_known(Encoder(codec.models)))
+    coded = codec.to_float(latent, 300)
+    assert y_hat.shape == lost.shape == coded.shape
+    assert (coded - (y_hat + lost)).abs().max() <= 1.02 * lost.abs().max()

@@ -111,6 +111,12 @@ class Codec(Protocol):
     def to_float(self, latent: Integers, level: int) -> Tensor:
         """The latent that ``coding_steps`` returned as ``synthesise`` takes it: y_hat, (1, M, h, w) float32."""
 
+    def rounded(self, transformed: Any, level: int) -> tuple[Tensor, Tensor]:
+        """About the y_hat that coding what ``transform`` gave results in, and what rounding took from it, of one shape.
+
+        It takes hardly any time: symbols are rounded around means of their neighbourhood instead of predicted ones.
+        """
+
     def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:
         """The transform from y_hat to the image: (1, 3, H, W) float32, nominally in [0, 1].
 

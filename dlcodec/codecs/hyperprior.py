@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.changes import UNCHANGED, SynthesisChanges
@@ -36,6 +37,8 @@ from dlcodec.tiles import run_by_tiles
 _UNIT = 1 << ACTIVATION_BITS
 _LARGEST = 2**20
 _KINDS = ("weight", "bias")
+_BLOCK = 8
+"""In latents: with such blocks the PSNR of ``rounded`` is nearest to that of a coded latent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,16 @@ class HyperpriorCodec(ABC):
         """``y_hat`` (1, M, h, w) float32 of a fixed-point latent; ``level`` in steps of 1/256."""
         y_hat = torch.from_numpy(latent)[None].to(self.device).float()  # one rounding; a power of two adds none
         return y_hat.div_(_UNIT).mul_(level_gain(self._transforms.inv_gain, level / LEVEL_STEPS))
+
+    @torch.inference_mode()
+    def rounded(self, transformed: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """As in ``codecs.base``: means of blocks predict about as well as h_s, which takes most of a coding's time."""
+        y = transformed * level_gain(self._transforms.gain, level / LEVEL_STEPS)
+        blocks = functional.avg_pool2d(y, _BLOCK, ceil_mode=True)
+        means = functional.interpolate(blocks, scale_factor=_BLOCK)[..., : y.shape[2], : y.shape[3]]
+        y_hat = (y - means).round_().add_(means)
+        gain = level_gain(self._transforms.inv_gain, level / LEVEL_STEPS)
+        return y_hat * gain, (y - y_hat).mul_(gain)
 
     @torch.inference_mode()
     def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:

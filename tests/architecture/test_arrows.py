@@ -51,9 +51,10 @@ ARROWS = {
     },
     "selection": {"checkpoint", "errors", "families"},
     "targets": {"errors"},
+    "forecast": {"arguments", "painting", "pipeline"},
     "targeting": {
         *("arguments", "checkpoint", "codecs", "coding", "container", "entropy", "errors", "image", "limits"),
-        *("loading", "painting", "picture", "pipeline", "sections", "targets", "thumbnail"),
+        *("forecast", "fusion", "loading", "painting", "picture", "pipeline", "sections", "targets", "thumbnail"),
     },
     "sheet": {"picture"},
     "windows": {"picture"},
