@@ -199,7 +199,7 @@ def encode_to_target(
         start = None
         if not refine:  # which moves what would be forecast
             quick = partial(search.psnr_of, halved=choose_dtype("auto", image.codec.device) == torch.bfloat16)
-            start = forecast_level(image, quick, low + (high - low) / 4, last, slope)  # it is .01 dB low as a rule
+            start = forecast_level(image, quick, (low + high) / 2, last, slope)
         below, above = search_level(search.psnr, low, high, last, slope, start)
         level = last if above is None else above
     else:
