@@ -24,6 +24,11 @@ def conv1(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
     return conv(in_channels, out_channels, kernel=1, stride=stride)
 
 
+def add_to(out: Tensor, x: Tensor) -> Tensor:
+    """``out + x``; in inference mode ``out`` itself is overwritten and returned."""
+    return out.add_(x) if torch.is_inference_mode_enabled() else out + x
+
+
 def sub_pixel(in_channels: int, out_channels: int) -> nn.Sequential:
     """A 3 x 3 convolution that doubles the resolution by giving each output four channels (Shi et al. 2016)."""
     return nn.Sequential(conv3(in_channels, out_channels * 4), nn.PixelShuffle(2))
@@ -41,8 +46,8 @@ class ResidualDown(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the resolution."""
-        out: Tensor = self.gdn(self.conv2(F.leaky_relu(self.conv1(x))))
-        return out + self.skip(x)
+        out: Tensor = self.gdn(self.conv2(F.leaky_relu(self.conv1(x), inplace=True)))
+        return add_to(out, self.skip(x))
 
 
 class ResidualUp(nn.Module):
@@ -57,8 +62,8 @@ class ResidualUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double the resolution."""
-        out: Tensor = self.igdn(self.conv(F.leaky_relu(self.subpel_conv(x))))
-        return out + self.upsample(x)
+        out: Tensor = self.igdn(self.conv(F.leaky_relu(self.subpel_conv(x), inplace=True)))
+        return add_to(out, self.upsample(x))
 
 
 class Residual(nn.Module):
@@ -71,7 +76,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Change ``x`` a little."""
-        return F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x)))) + x
+        out = self.conv2(F.leaky_relu(self.conv1(x), inplace=True))
+        return add_to(F.leaky_relu(out, inplace=True), x)
 
 
 class _Bottleneck(nn.Module):
@@ -80,10 +86,16 @@ class _Bottleneck(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
-        self.conv = nn.Sequential(conv1(channels, half), nn.ReLU(), conv3(half, half), nn.ReLU(), conv1(half, channels))
+        self.conv = nn.Sequential(
+            conv1(channels, half),
+            nn.ReLU(inplace=True),
+            conv3(half, half),
+            nn.ReLU(inplace=True),
+            conv1(half, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x) + x)
+        return F.relu(add_to(self.conv(x), x), inplace=True)
 
 
 class Attention(nn.Module):

@@ -41,10 +41,13 @@ def waves(height: int, width: int) -> Iterator[npt.NDArray[np.intp]]:
 
 
 class _Matrix:
-    """An integer layer as the product with a matrix (inputs, outputs)."""
+    """An integer layer as the product with a matrix (inputs, outputs).
+
+    In memory an output's weights follow each other: OpenBLAS takes two thirds of the time for a product of few rows.
+    """
 
     def __init__(self, weight: Floats, layer: ExactLayer) -> None:
-        self.weight = np.ascontiguousarray(weight)
+        self.weight = np.asfortranarray(weight)
         self.bias: Floats = layer.bias.cpu().numpy()
         self._scale, self._activate = 2.0**-layer.shift, layer.activate
 
