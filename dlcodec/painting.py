@@ -14,7 +14,7 @@ from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.codecs.base import Codec
 from dlcodec.errors import WeightsError
 from dlcodec.picture import RGB
-from dlcodec.tiles import Span, run_by_tiles
+from dlcodec.tiles import Span, Then, run_by_tiles
 
 
 def repeatable(device: torch.device) -> AbstractContextManager[None]:
@@ -25,10 +25,13 @@ def repeatable(device: torch.device) -> AbstractContextManager[None]:
 
 
 def transform_tile(
-    codec: Codec, rows: int, columns: int, work: int, changes: SynthesisChanges = UNCHANGED
+    codec: Codec, rows: int, columns: int, work: int, halo: int, changes: SynthesisChanges = UNCHANGED
 ) -> int | None:
-    """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole."""
-    grid, halo = codec.stride // codec.latent_stride, codec.synthesis_halo + changes.reach
+    """The tile of the transforms for ``rows`` x ``columns`` latents in ``work`` bytes; None for the whole.
+
+    ``halo`` is that of the layers that take the most memory.
+    """
+    grid = codec.stride // codec.latent_stride
     each = max(codec.bytes_per_latent, changes.bytes_per_latent)
     return memory.choose_tile(rows, columns, each, work=work, halo=halo, grid=grid)
 
@@ -65,15 +68,16 @@ def paint(
     """The pixels (height, width, 3) of a crop from ``y``, what ``view`` sees of the latent."""
     synthesis = codec.synthesis(changes, halved=halved)
 
-    def synthesise(part: Tensor) -> Tensor:
-        pixels = synthesis(part)
+    def draw(x: Tensor) -> Tensor:
+        pixels = synthesis.last(x)
         if not pixels.isfinite().all():
             raise WeightsError("the weights give a picture that is not finite")
         return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
     stride = codec.latent_stride
-    tile = transform_tile(codec, y.shape[2], y.shape[3], work, changes)
-    pixels = run_by_tiles(synthesise, (y,), tile=tile, halo=codec.synthesis_halo + changes.reach, ratio=stride)
+    tile = transform_tile(codec, y.shape[2], y.shape[3], work, synthesis.halo, changes)
+    halo, then = codec.synthesis_halo + changes.reach, Then(draw, synthesis.halo, synthesis.ratio)
+    pixels = run_by_tiles(synthesis.first, (y,), tile=tile, halo=halo, ratio=stride, then=then)
     top, left = crop.top - view.rows.first * stride, crop.left - view.columns.first * stride
     pixels = pixels[0, :, top : top + crop.height, left : left + crop.width]
     return pixels.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -77,7 +77,7 @@ def _refinement(codec: Codec, x: Tensor, work: int, after_step: AfterStep) -> Ca
     """How the latents of ``x`` (1, 3, H, W) uint8 are refined in ``work`` bytes."""
     device = codec.device
     rows, columns = (-(-side // codec.stride) * codec.stride // codec.latent_stride for side in x.shape[2:])
-    tile = transform_tile(codec, rows, columns, work // memory.BACKWARD)
+    tile = transform_tile(codec, rows, columns, work // memory.BACKWARD, codec.synthesis_halo)
     halved = choose_dtype("auto", device) == torch.bfloat16
 
     def refine(latents: Any, level: int) -> Any:
@@ -105,7 +105,8 @@ def analyse_image(
     padded = pad(rgb, codec.stride)
     per_pixel = memory.widened(memory.ENCODE_REFINED if refine else memory.ENCODE, codec.latent_channels)
     work = memory.work_memory(limits, width * height, per_pixel)
-    tile = transform_tile(codec, padded.shape[0] // codec.latent_stride, padded.shape[1] // codec.latent_stride, work)
+    rows, columns = (side // codec.latent_stride for side in padded.shape[:2])
+    tile = transform_tile(codec, rows, columns, work, codec.synthesis_halo)
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     with repeatable(device):
         transformed = codec.transform(x, tile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,9 @@ def test_a_crop_far_inside_a_long_picture_is_cut_before_fusion_and_synthesis(
 
         def watched(y_hat: torch.Tensor) -> torch.Tensor:
             widths.append(y_hat.shape[3])
-            return draw(y_hat)
+            return draw.first(y_hat)
 
-        return watched
+        return replace(draw, first=watched)
 
     monkeypatch.setattr(MeanScaleCodec, "synthesis", synthesis)
     part = decode_image(data, tau, "cpu", precision="fp32", crop=Crop(1600, 10, 64, 40))

@@ -22,7 +22,7 @@ from dlcodec.fusion.denoiser import Denoiser
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
 from dlcodec.memory import BASE, DECODE, DEFAULT_WORK, choose_tile, work_memory
-from dlcodec.tiles import run_by_tiles, spans
+from dlcodec.tiles import Then, run_by_tiles, spans
 from tests.conftest import RGB, ROOT
 from tests.tiny import CHANNELS, make_denoiser, make_network
 
@@ -93,15 +93,19 @@ def random_latent(codec: HyperpriorCodec, height: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 23), (1, 40), (17, 9), (24, 24)])
 def test_the_synthesis_is_the_same_in_tiles(codec: HyperpriorCodec, size: tuple[int, int]) -> None:
-    y = random_latent(codec, *size)
-    whole = codec.synthesis()(y)
-    tiled = run_by_tiles(codec.synthesis(), (y,), tile=8, halo=codec.synthesis_halo, ratio=codec.latent_stride)
-    short = run_by_tiles(codec.synthesis(), (y,), tile=8, halo=1, ratio=codec.latent_stride)
-    assert tiled.shape == whole.shape
+    y, synthesis = random_latent(codec, *size), codec.synthesis()
+
+    def tiled(halo: int, late_halo: int) -> Tensor:
+        then = Then(synthesis.last, late_halo, synthesis.ratio)
+        return run_by_tiles(synthesis.first, (y,), tile=8, halo=halo, ratio=codec.latent_stride, then=then)
+
+    whole = synthesis(y)
     scale = whole.abs().max()
-    assert (tiled - whole).abs().max() <= 4e-6 * scale
+    assert tiled(codec.synthesis_halo, synthesis.halo).shape == whole.shape
+    assert (tiled(codec.synthesis_halo, synthesis.halo) - whole).abs().max() <= 4e-6 * scale
     if max(size) > 8:
-        assert (short - whole).abs().max() > 1e-4 * scale
+        for short in (1, min(1, synthesis.halo)), (codec.synthesis_halo, 1):
+            assert (tiled(*short) - whole).abs().max() > 1e-4 * scale
 
 
 def reach(network: nn.Module, channels: int, length: int, middle: slice) -> tuple[int, int]:
@@ -124,6 +128,9 @@ def test_networks_reach_as_far_as_their_halos_say(family: str) -> None:
     network = make_network(family=family)
     first, last = reach(network.g_s, M, 64, slice(32 * 16, 33 * 16))
     assert max(32 - first, last - 32) == codec.synthesis_halo
+    late, ratio = network.g_s[codec.synthesis_cut :], codec.cut_ratio  # M = N where there is a cut
+    first, last = reach(late, M, 64 * ratio, slice(32 * 16, 33 * 16))
+    assert max(32 * ratio - first, last - 32 * ratio - ratio + 1) == codec.late_halo * ratio
     first, last = reach(network.g_a, 3, 512, slice(16, 17))
     furthest = max(256 - first, last - 271)
     assert codec.analysis_halo - 16 < furthest <= codec.analysis_halo

@@ -29,6 +29,24 @@ CodingSteps = Generator[CodingStep, Integers, Integers]
 """Yields steps, is sent each step's symbols, returns the latent in fixed point: int32, codec-defined shape."""
 
 
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """The transform from y_hat (1, M, h, w) float32 to the image (1, 3, H, W) float32, nominally in [0, 1].
+
+    It has two parts, so that tiles need not take the halo of the first through the second: ``last`` makes the image of
+    what ``first`` gives, which has ``ratio`` positions a side for each latent, and sees ``halo`` latents far.
+    """
+
+    first: Callable[[Tensor], Tensor]
+    last: Callable[[Tensor], Tensor]
+    ratio: int
+    halo: int
+
+    def __call__(self, y_hat: Tensor) -> Tensor:
+        """The image, all at once."""
+        return self.last(self.first(y_hat))
+
+
 class Codec(Protocol):
     """A base codec with its weights, on one device."""
 
@@ -117,8 +135,8 @@ class Codec(Protocol):
         It takes hardly any time: symbols are rounded around means of their neighbourhood instead of predicted ones.
         """
 
-    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:
-        """The transform from y_hat to the image: (1, 3, H, W) float32, nominally in [0, 1].
+    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Synthesis:
+        """The transform from y_hat to the image.
 
         Raises WeightsError where ``changes`` do not fit. ``halved`` lets it run in bfloat16.
         """

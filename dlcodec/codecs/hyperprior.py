@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.changes import UNCHANGED, SynthesisChanges
-from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
+from dlcodec.codecs.base import CodingStep, CodingSteps, Integers, Synthesis
 from dlcodec.codecs.halved import HalvedSynthesis
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
 from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine
@@ -102,6 +102,12 @@ class HyperpriorCodec(ABC):
     hyper_synthesis_reach: ClassVar[int]
     """In hyper-latents: how far h_s reaches."""
     synthesis_halo: int
+    synthesis_cut = 0
+    """How many layers of g_s the first part of the synthesis has: those that reach far and cost little."""
+    cut_ratio = 1
+    """Positions a side for each latent after them."""
+    late_halo: int
+    """In latents: how far the other layers reach."""
     usual_bytes_per_latent: ClassVar[int]
     """``bytes_per_latent`` with as many channels as it is trained with, and with fewer."""
 
@@ -271,7 +277,7 @@ class HyperpriorCodec(ABC):
         return y_hat * gain, (y - y_hat).mul_(gain)
 
     @torch.inference_mode()
-    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Callable[[Tensor], Tensor]:
+    def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Synthesis:
         """From ``y_hat`` (1, M, h, w) float32 to the image (1, 3, H, W) float32; the rest as in ``codecs.base``."""
         g_s = self._transforms.g_s
         if changes:
@@ -283,11 +289,19 @@ class HyperpriorCodec(ABC):
                 raise WeightsError(f"the fusion weights do not fit the synthesis of {self.family}: {error}") from error
         elif halved:
             g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
-        network = HalvedSynthesis(g_s) if halved else g_s
+        cut = self.synthesis_cut + sum(placed.after < self.synthesis_cut for placed in changes.blocks)
+        early = g_s[:cut].bfloat16() if halved else g_s[:cut]
+        late = HalvedSynthesis(g_s[cut:]) if halved else g_s[cut:]
 
         @torch.inference_mode()
-        def synthesise(y_hat: Tensor) -> Tensor:
-            image: Tensor = network(y_hat.contiguous(memory_format=torch.channels_last))
+        def first(y_hat: Tensor) -> Tensor:
+            y_hat = y_hat.contiguous(memory_format=torch.channels_last)
+            found: Tensor = early(y_hat.bfloat16() if halved else y_hat)
+            return found
+
+        @torch.inference_mode()
+        def last(x: Tensor) -> Tensor:
+            image: Tensor = late(x.contiguous(memory_format=torch.channels_last))
             return image
 
-        return synthesise
+        return Synthesis(first, last, self.cut_ratio, self.late_halo + changes.reach)

@@ -25,7 +25,7 @@ class MeanScaleCodec(HyperpriorCodec):
     hyper_analysis_halo = 8
     """h_a reaches 7 latents."""
     hyper_synthesis_reach = 2
-    synthesis_halo = 2
+    synthesis_halo = late_halo = 2
     usual_bytes_per_latent = 560 * HyperpriorCodec.latent_stride**2
 
     def predict(self, features: Integers) -> tuple[Integers, Integers]:

@@ -123,7 +123,7 @@ def test_many_channels_inside_make_the_tiles_smaller(family: str) -> None:
     codec = load_codec(checkpoint.find(family), CPU)
     wide = SynthesisChanges({}, reach=2, bytes_per_latent=4 * codec.bytes_per_latent)
     plain, thin, small = (
-        transform_tile(codec, 5000, 5000, 2**32, changes)
+        transform_tile(codec, 5000, 5000, 2**32, codec.synthesis_halo, changes)
         for changes in (UNCHANGED, SynthesisChanges({}, reach=2, bytes_per_latent=1), wide)
     )
     assert plain is not None
