@@ -18,7 +18,7 @@ from dlcodec.cli.describing import info
 from dlcodec.cli.encoding import encode
 from dlcodec.cli.models import models
 from dlcodec.cli.showing import demo, evaluate, explore
-from dlcodec.cli.starting import wait_briefly
+from dlcodec.cli.starting import reuse_memory, wait_briefly
 from dlcodec.cli.training import train
 from dlcodec.console import Volume, complain, show, volume
 from dlcodec.errors import DlcodecError, OutputError, UsageError
@@ -83,6 +83,7 @@ def main() -> None:
     """Run the command line; every DlcodecError becomes one sentence on stderr and its exit code."""
     debug = "--debug" in sys.argv[1:]
     wait_briefly()
+    reuse_memory()
     try:
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # which Windows has not
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup starts a command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -22,6 +23,21 @@ from dlcodec.cli.starting import wait_briefly
 def test_threads_wait_briefly_unless_the_environment_says_how(before: dict[str, str], after: dict[str, str]) -> None:
     wait_briefly(before)
     assert before == after
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such option")
+def test_memory_that_is_freed_is_used_again() -> None:
+    code = (
+        "import resource, numpy\n"
+        "from dlcodec.cli.starting import reuse_memory\n"
+        "reuse_memory()\n"
+        "numpy.ones(2**23)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "numpy.ones(2**23)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 100  # of 16,384 pages
 
 
 def test_a_command_says_so_before_it_imports_torch() -> None:
