@@ -76,6 +76,7 @@ def encode(
     strip: bool = False,
     thumbnail: int | None = None,
     refine: bool = False,
+    precision: Precision = "auto",
     model: str | Path | Model | None = None,
     device: Device = "auto",
     max_pixels: int | None = None,
@@ -90,6 +91,7 @@ def encode(
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
     ``refine`` searches for a latent of less error for its bits, in 14 to 29 times the time.
+    ``precision`` is that of analysis and refinement; ``auto`` takes bfloat16 where the device has it.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``model`` names the weights, as
     in ``open_model``. ``max_pixels`` refuses larger pictures (None: 2^27); ``max_memory`` in GiB bounds what the
     process takes on a CPU.
@@ -131,6 +133,7 @@ def encode(
         strict=strict,
         thumbnail=thumbnail,
         refine=refine,
+        precision=precision,
         base=base,
     )
     notes += [missed] if missed else []

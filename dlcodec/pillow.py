@@ -205,6 +205,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
                 level=_choose_level(options),
                 tau_hint=options.get("tau_hint"),
                 refine=bool(options.get("refine")),
+                precision=options.get("precision", "auto"),
                 model=options.get("model"),
                 max_pixels=_limits().pixels,
             )

@@ -73,12 +73,13 @@ class AnalysedImage:
         return container.pack(self.header(level, digest), (latents, *self.sections))
 
 
-def _refinement(codec: Codec, x: Tensor, work: int, after_step: AfterStep) -> Callable[[Any, int], Any]:
+def _refinement(
+    codec: Codec, x: Tensor, work: int, after_step: AfterStep, *, halved: bool
+) -> Callable[[Any, int], Any]:
     """How the latents of ``x`` (1, 3, H, W) uint8 are refined in ``work`` bytes."""
     device = codec.device
     rows, columns = (-(-side // codec.stride) * codec.stride // codec.latent_stride for side in x.shape[2:])
     tile = transform_tile(codec, rows, columns, work // memory.BACKWARD, codec.synthesis_halo)
-    halved = choose_dtype("auto", device) == torch.bfloat16
 
     def refine(latents: Any, level: int) -> Any:
         with repeatable(device):
@@ -95,9 +96,11 @@ def analyse_image(
     tau_hint: float | None,
     sections: Sequence[container.Section],
     refine: bool,
+    precision: Precision,
     after_step: AfterStep,
 ) -> AnalysedImage:
     """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; the rest as in ``encode_image``."""
+    halved = choose_dtype(precision, device) == torch.bfloat16
     codec = load_codec(found, device)
     if refine:
         codec.check_refinable()
@@ -109,9 +112,10 @@ def analyse_image(
     tile = transform_tile(codec, rows, columns, work, codec.synthesis_halo)
     x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     with repeatable(device):
-        transformed = codec.transform(x, tile)
+        transformed = codec.transform(x, tile, halved=halved)
     hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
-    refining = _refinement(codec, x[:, :, :height, :width], work, after_step) if refine else None
+    unpadded = x[:, :, :height, :width]
+    refining = _refinement(codec, unpadded, work, after_step, halved=halved) if refine else None
     return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work, refining)
 
 
@@ -124,6 +128,7 @@ def encode_image(
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
     refine: bool = False,
+    precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: Checkpoint | None = None,
     lap: Lap = unwatched,
@@ -133,8 +138,9 @@ def encode_image(
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
     ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``refine`` searches
-    for a latent of less rate and error, and calls ``after_step`` after each of ``refinement.STEPS`` steps. ``base`` are
-    the weights, if not the installed ones of the default family; ``lap`` as in ``Lap``.
+    for a latent of less rate and error, and calls ``after_step`` after each of ``refinement.STEPS`` steps.
+    ``precision`` is that of analysis and refinement. ``base`` are the weights, if not the installed ones of the default
+    family; ``lap`` as in ``Lap``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -144,7 +150,7 @@ def encode_image(
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, after_step)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, precision, after_step)
     lap("analysis")
     encoder = Encoder(image.codec.models)
     steps = image.coding_steps(steps_of_level)

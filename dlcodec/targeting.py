@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec.arguments import LEVEL_STEPS, Crop, Device, check_tau
+from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
 from dlcodec.container import SECTION_GREY, Section
@@ -142,6 +142,7 @@ def encode_picture(
     strict: bool = False,
     thumbnail: int | None = None,
     refine: bool = False,
+    precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
 ) -> tuple[bytes, str | None]:
@@ -154,7 +155,7 @@ def encode_picture(
     if thumbnail is not None:
         sections += (pack_thumbnail(picture, thumbnail),)
     given: dict[str, Any] = {"tau_hint": tau_hint, "sections": sections, "refine": refine}
-    given |= {"after_step": after_step, "base": base}
+    given |= {"precision": precision, "after_step": after_step, "base": base}
     if target is None:
         return encode_image(picture.rgb, level, device, limits, **given), None
     return encode_to_target(picture.rgb, target, device, limits, strict=strict, **given)
@@ -170,6 +171,7 @@ def encode_to_target(
     strict: bool = False,
     sections: Sequence[Section] = (),
     refine: bool = False,
+    precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
 ) -> tuple[bytes, str | None]:
@@ -181,8 +183,8 @@ def encode_to_target(
     this picture, the nearest end of the range is taken; with ``strict`` that raises UsageError, since the target is an
     argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
     The same picture and target give the same bytes. ``refine`` and ``after_step`` are as in ``encode_image``, at each
-    level that is tried. ``base`` are the weights, if not those that are installed; of one level alone they meet no
-    target. Raises LimitError, UsageError, WeightsError.
+    level that is tried, and so is ``precision``. ``base`` are the weights, if not those that are installed; of one
+    level alone they meet no target. Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
         check_tau(tau_hint)
@@ -191,7 +193,7 @@ def encode_to_target(
     found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
     if found.levels == 1:
         raise UsageError("a target needs weights of several rate levels; these have one")
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, after_step)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, precision, after_step)
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)

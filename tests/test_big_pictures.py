@@ -73,14 +73,15 @@ def test_a_picture_decoded_by_tiles_is_the_picture(
     assert None not in tiles
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_encoded_by_tiles_decodes_to_the_picture(
-    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], precision: Precision
 ) -> None:
     rgb = photo[: size[0], : size[1]]
-    whole = encode_image(rgb)
+    whole = encode_image(rgb, precision=precision)
     monkeypatch.setattr(memory, "DEFAULT_WORK", SMALL_TILES)
-    tiled = encode_image(rgb)
+    tiled = encode_image(rgb, precision=precision)
     assert abs(len(tiled) - len(whole)) <= 8
     difference = decode_image(tiled, 1.0, "cpu").astype(int) - decode_image(whole, 1.0, "cpu")
     assert np.square(difference).mean() < 0.1  # one symbol more or less, where rounding is a tie

@@ -62,11 +62,11 @@ def _run(arguments: Sequence[str | Path]) -> tuple[float, float, int]:
 
 
 def _options(subject: Subject) -> list[str]:
-    return ["--model", str(subject.found.path), "--device", subject.device]
+    return ["--model", str(subject.found.path), "--device", subject.device, "--precision", subject.precision]
 
 
 def _decode_options(subject: Subject) -> list[str]:
-    options = ["--tau", str(subject.tau), "--precision", subject.precision, *_options(subject)]
+    options = ["--tau", str(subject.tau), *_options(subject)]
     return options if subject.tau == 1 else [*options, "--steps", str(subject.steps)]
 
 

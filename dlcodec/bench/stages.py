@@ -38,7 +38,9 @@ class Stage:
 def _encode(subject: Subject, folder: Path, meter: Meter) -> None:
     rgb = load(folder / "in.png", DEFAULT_LIMITS)
     meter.lap("read")
-    data = encode_image(rgb, subject.level, subject.device, base=subject.found, lap=meter.lap)
+    data = encode_image(
+        rgb, subject.level, subject.device, precision=subject.precision, base=subject.found, lap=meter.lap
+    )
     write_atomically(folder / "out.dlc", data, force=True)
     meter.lap("write")
 
@@ -95,9 +97,11 @@ def _split_fusion(
     return ordered, {**flops, **new_flops}
 
 
-def _number_type(part: str, decoding: str) -> str:
+def _number_type(part: str, subject: Subject) -> str:
+    if part == "analysis":
+        return subject.encoding_type()
     if part.startswith(("fusion", "synthesis")):
-        return decoding
+        return subject.number_type()
     return "float64" if part == "exact path" else "float32"
 
 
@@ -124,7 +128,7 @@ def time_stages(subject: Subject, rates: Mapping[str, float], repeats: int) -> t
             if direction == "decode" and subject.tau != 1:
                 timings, flops = _split_fusion(timings, flops, subject.steps, steps)
             for part, timing in timings.items():
-                kind = _number_type(part, subject.number_type()) if flops[part] else None
+                kind = _number_type(part, subject) if flops[part] else None
                 share = flops[part] / timing.seconds / rates[kind] if kind else None
                 stages.append(Stage(f"{direction}: {part}", timing, flops[part], kind, share))
     return tuple(stages)

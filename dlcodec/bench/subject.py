@@ -12,7 +12,7 @@ from dlcodec import checkpoint
 from dlcodec.arguments import Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError
-from dlcodec.fusion.fuse import choose_synthesis_dtype
+from dlcodec.fusion.fuse import choose_dtype, choose_synthesis_dtype
 from dlcodec.image import load
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device
@@ -44,9 +44,13 @@ class Subject:
         """The name of the number type of the synthesis, and below tau = 1 of D."""
         return str(choose_synthesis_dtype(self.precision, self.where(), self.tau)).removeprefix("torch.")
 
+    def encoding_type(self) -> str:
+        """The name of the number type of the analysis."""
+        return str(choose_dtype(self.precision, self.where())).removeprefix("torch.")
+
     def encode(self) -> bytes:
         """The bytes of its .dlc file."""
-        return encode_image(self.rgb, self.level, self.device, base=self.found)
+        return encode_image(self.rgb, self.level, self.device, precision=self.precision, base=self.found)
 
     def decode(self, data: bytes) -> RGB:
         """The pixels of such a file at ``tau``."""

@@ -32,7 +32,7 @@ def bench(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of the fusion sampler, 1 to 50.", show_default="the model's")
     ] = None,
-    precision: Annotated[Precision, typer.Option(help="As for decode.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="As for encode and decode.")] = "auto",
     device: Device = "auto",
     repeats: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Runs whose median is shown.")] = 7,
     peer: Annotated[

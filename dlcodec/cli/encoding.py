@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.arguments import check_level, check_tau
+from dlcodec.arguments import Precision, check_level, check_tau
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
 from dlcodec.cli.options import Device, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
@@ -107,6 +107,9 @@ def encode(
             "--refine", help="Search for a better latent: more PSNR for the same bytes, in 14 to 29 times the time."
         ),
     ] = False,
+    precision: Annotated[
+        Precision, typer.Option(help="Number type of analysis and refinement; auto: bf16 where the device has it.")
+    ] = "auto",
     device: Device = "auto",
     force: Force = False,
     resume: Resume = False,
@@ -191,6 +194,7 @@ def encode(
             strict=strict,
             thumbnail=thumbnail,
             refine=refine,
+            precision=precision,
             after_step=count_steps(None if target else STEPS, "refinement") if len(planned) == 1 else lambda: None,
             base=found,
         )

@@ -86,12 +86,12 @@ class Codec(Protocol):
     def bytes_per_latent(self) -> int:
         """About how much memory ``transform`` and ``synthesise`` take for each position of the latent."""
 
-    def transform(self, x: Tensor, tile: int | None = None) -> Any:
+    def transform(self, x: Tensor, tile: int | None = None, *, halved: bool = False) -> Any:
         """What the analysis of ``x`` computes before the level matters, in a form of its own.
 
         ``x`` is (1, 3, H, W), its sides multiples of ``stride``; floating point in [0, 1], or uint8 in [0, 255] and
         then divided tile by tile. ``tile`` is the side of a tile in latents, a multiple of
-        ``stride / latent_stride``; None takes the whole at once.
+        ``stride / latent_stride``; None takes the whole at once. ``halved`` lets it run in bfloat16.
         """
 
     def latents(self, transformed: Any, level: int, tile: int | None = None) -> Any:

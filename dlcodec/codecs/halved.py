@@ -1,4 +1,4 @@
-"""A synthesis transform in bfloat16: half the time where a processor has it, hardly a change of the picture."""
+"""A transform in bfloat16: half the time where a processor has it, hardly a change of the picture."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def subpixel(layer: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(convolution, nn.PixelShuffle(2))
 
 
-class HalvedSynthesis(nn.Module):
-    """All of ``layers`` but the last in bfloat16, the last in float32: its output has to tell 256 levels apart.
+class HalvedTransform(nn.Module):
+    """All of ``layers`` but the last in bfloat16, the last in float32: its output has to be finer than 8 bits.
 
     ``layers`` themselves are changed.
     """
@@ -39,7 +39,7 @@ class HalvedSynthesis(nn.Module):
         self.body = nn.Sequential(*body).bfloat16()
         self.last = subpixel(last) if isinstance(last, nn.ConvTranspose2d) else last
 
-    def forward(self, y_hat: Tensor) -> Tensor:
-        """``y_hat`` (1, M, h, w) float32 to the image (1, 3, H, W) float32."""
-        x: Tensor = self.last(self.body(y_hat.bfloat16()).float())
-        return x
+    def forward(self, x: Tensor) -> Tensor:
+        """What ``layers`` give for ``x``, both float32."""
+        y: Tensor = self.last(self.body(x.bfloat16()).float())
+        return y

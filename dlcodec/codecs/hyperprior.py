@@ -17,7 +17,7 @@ from torch.nn import functional
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers, Synthesis
-from dlcodec.codecs.halved import HalvedSynthesis
+from dlcodec.codecs.halved import HalvedTransform
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
 from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine
 from dlcodec.entropy.coder import Models
@@ -178,12 +178,14 @@ class HyperpriorCodec(ABC):
         """
 
     @torch.inference_mode()
-    def transform(self, x: Tensor, tile: int | None = None) -> Tensor:
-        """``g_a(x)``, (1, M, H/16, W/16) float32; ``x`` and ``tile`` as in ``codecs.base``."""
+    def transform(self, x: Tensor, tile: int | None = None, *, halved: bool = False) -> Tensor:
+        """``g_a(x)``, (1, M, H/16, W/16) float32; the rest as in ``codecs.base``."""
+        g_a = self._transforms.g_a
+        network = HalvedTransform(copy.deepcopy(g_a)) if halved else g_a
 
         def analyse(part: Tensor) -> Tensor:
             part = part.to(self.device, memory_format=torch.channels_last)
-            y: Tensor = self._transforms.g_a(part if part.is_floating_point() else part.float() / 255)
+            y: Tensor = network(part if part.is_floating_point() else part.float() / 255)
             return y
 
         pixels = None if tile is None else tile * self.latent_stride
@@ -241,7 +243,7 @@ class HyperpriorCodec(ABC):
         q = level / LEVEL_STEPS
         gain = level_gain(self._transforms.inv_gain, q)
         g_s = copy.deepcopy(self._transforms.g_s)  # what inference mode made has no gradients, a copy of it has
-        synthesis = HalvedSynthesis(g_s) if halved else g_s
+        synthesis = HalvedTransform(g_s) if halved else g_s
         weight = bits_per_error(self._lambdas, q)
         error = ErrorGradient(synthesis, gain, x, weight, self.latent_stride, tile, self.synthesis_halo)
         y, means = torch.from_numpy(latents.y).to(self.device), torch.from_numpy(mu).to(self.device) / _UNIT
@@ -291,7 +293,7 @@ class HyperpriorCodec(ABC):
             g_s = copy.deepcopy(g_s)  # other threads may be using the codec that is kept
         cut = self.synthesis_cut + sum(placed.after < self.synthesis_cut for placed in changes.blocks)
         early = g_s[:cut].bfloat16() if halved else g_s[:cut]
-        late = HalvedSynthesis(g_s[cut:]) if halved else g_s[cut:]
+        late = HalvedTransform(g_s[cut:]) if halved else g_s[cut:]
 
         @torch.inference_mode()
         def first(y_hat: Tensor) -> Tensor:

@@ -60,6 +60,7 @@ def test_every_stage_is_timed_and_the_networks_are_counted(steps: int) -> None:
     fusion = [stages[f"decode: fusion, {part}"]["flops"] for part in ("condition branch", "a step", "all steps")]
     assert fusion[0] + steps * fusion[1] == fusion[2]
     assert stages["decode: exact path"]["number_type"] == "float64"
+    assert stages["encode: analysis"]["number_type"] == "float32"
     assert stages["decode: synthesis"]["number_type"] == report["number_type"] == "float32"
 
 

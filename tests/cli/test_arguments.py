@@ -21,6 +21,7 @@ RGB = npt.NDArray[np.uint8]
         (["frobnicate"], "no such command 'frobnicate'; see "),
         (["info"], "missing argument 'FILE...'; see "),
         (["encode", "a.png", "-o", "a.dlc", "-j", "65"], "64; see "),
+        (["encode", "a.png", "-o", "a.dlc", "--precision", "fp64"], "'auto', 'fp32', 'bf16'; see "),
         (["decode", "a.dlc", "-o", "a.png", "--precision", "fp64"], "'auto', 'fp32', 'bf16'; see "),
         (["encode", "--forse"], "no such option: --forse"),
         (["models", "show", "--forse"], "no such option: --forse"),

@@ -76,7 +76,8 @@ def main(name: str, family: str) -> None:
         write_fusion(folder / "weights", family=family)
     photo = load(COFFEE, DEFAULT_LIMITS)
     for width, height, level in SHIPPED if shipped else TINY:
-        data = encode_image(photo[TOP : TOP + height, LEFT : LEFT + width], level, "cpu", base=find(family))
+        crop = photo[TOP : TOP + height, LEFT : LEFT + width]
+        data = encode_image(crop, level, "cpu", precision="fp32", base=find(family))
         path = folder / f"{width}x{height}-q{level:g}.dlc"
         path.write_bytes(data)
         Image.fromarray(decode_image(data, 1.0, "cpu")).save(folder / f"{path.stem}.png", optimize=True)
