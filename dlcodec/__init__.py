@@ -90,7 +90,7 @@ def encode(
     the PSNR at tau 1 in dB, at least. A target beyond the model's range gives the nearest level and a UserWarning;
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
-    ``refine`` searches for a latent of less error for its bits, in 14 to 29 times the time.
+    ``refine`` searches for a latent of less error for its bits, in 22 to 29 times the time.
     ``precision`` is that of analysis and refinement; ``auto`` takes bfloat16 where the device has it.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``model`` names the weights, as
     in ``open_model``. ``max_pixels`` refuses larger pictures (None: 2^27); ``max_memory`` in GiB bounds what the

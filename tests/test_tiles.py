@@ -141,6 +141,16 @@ def test_networks_reach_as_far_as_their_halos_say(family: str) -> None:
     assert max(32 - first, last - 32) == codec.hyper_synthesis_reach
 
 
+@pytest.mark.parametrize("size", [(2, 5), (5, 3)])
+def test_the_analysis_in_bfloat16_differs_in_tiles_by_its_own_rounding_at_most(
+    codec: HyperpriorCodec, photo: RGB, size: tuple[int, int]
+) -> None:
+    x = torch.from_numpy(photo[: 64 * size[0], : 64 * size[1]].copy()).permute(2, 0, 1)[None]
+    exact = codec.transform(x)
+    whole, tiled = (codec.transform(x, tile, halved=True) for tile in (None, 4))
+    assert (tiled - whole).abs().max() <= (whole - exact).abs().max()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (5, 3)])
 def test_the_analysis_is_the_same_in_tiles(codec: HyperpriorCodec, photo: RGB, size: tuple[int, int]) -> None:
     x = torch.from_numpy(photo[: 64 * size[0], : 64 * size[1]].copy()).permute(2, 0, 1)[None]
