@@ -200,7 +200,7 @@ def encode_to_target(
         low, high, slope = target.value, target.value + PSNR_ABOVE, _PSNR_SLOPE / LEVEL_STEPS
         start = None
         if not refine:  # which moves what would be forecast
-            quick = partial(search.psnr_of, halved=choose_dtype("auto", image.codec.device) == torch.bfloat16)
+            quick = partial(search.psnr_of, halved=choose_dtype(precision, image.codec.device) == torch.bfloat16)
             start = forecast_level(image, quick, (low + high) / 2, last, slope)
         below, above = search_level(search.psnr, low, high, last, slope, start)
         level = last if above is None else above
