@@ -15,9 +15,13 @@ from dlcodec.cli.starting import wait_briefly
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ({}, {"GOMP_SPINCOUNT": "3000"}),
-        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
-        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({}, {"GOMP_SPINCOUNT": "3000", "OPENBLAS_NUM_THREADS": "1"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7", "OPENBLAS_NUM_THREADS": "1"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active", "OPENBLAS_NUM_THREADS": "1"}),
+        (
+            {"OMP_WAIT_POLICY": "active", "OPENBLAS_NUM_THREADS": "2"},
+            {"OMP_WAIT_POLICY": "active", "OPENBLAS_NUM_THREADS": "2"},
+        ),
     ],
 )
 def test_threads_wait_briefly_unless_the_environment_says_how(before: dict[str, str], after: dict[str, str]) -> None:
