@@ -43,6 +43,7 @@ SEALED = (
     (11, "0e92c4bd092459dc90f54daab263519023b374785a46c321c94654f7910031f4"),
     (12, "2b3f4a8b8db1568948df92cf1ac4029dad8d3dcbbbc6b36d176f9611018e2390"),
     (13, "5870d60c0f7add6525edf011fc95f020151941399074aba6dcdeb8fb1c940c04"),
+    (14, "dff1774838657a7678028934cd3ae86dabe64f4dabed9205228b81fd2cbf3878"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 

@@ -153,9 +153,9 @@ def test_the_analysis_transform_runs_once(tiny: Path, photo: RGB, monkeypatch: p
     runs: list[int] = []
     transform = MeanScaleCodec.transform
 
-    def counted(self: MeanScaleCodec, x: object, tile: int | None) -> object:
+    def counted(self: MeanScaleCodec, x: object, tile: int | None, *, halved: bool = False) -> object:
         runs.append(1)
-        return transform(self, x, tile)  # type: ignore[arg-type]
+        return transform(self, x, tile, halved=halved)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MeanScaleCodec, "transform", counted)
     for target in (Target("bytes", 450), Target("dB", 14)):

@@ -99,8 +99,9 @@ class CropSampler:
         view = view.transpose(1, 2) if turn & 4 else view
         if crop == self._crop:
             return view.float()
-        reduced = F.interpolate(view[None].float(), size=self._crop, mode="bilinear", antialias=True)[0]
-        return reduced.round()
+        # Not bilinear: that leaves .45 of what has .45 cycles a pixel, bicubic .61.
+        reduced = F.interpolate(view[None].float(), size=self._crop, mode="bicubic", antialias=True)[0]
+        return reduced.round().clamp(0, 255)
 
     def batch(self) -> Tensor:
         """The next batch: (batch, 3, crop, crop) float32 in [0, 1]."""
