@@ -25,6 +25,7 @@ from dlcodec.training.base_stage import BaseRecipe, train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.export import export_base
 from dlcodec.training.fusion_commands import app as fusion_app
+from dlcodec.training.fusion_results import app as fusion_results_app
 from dlcodec.training.options import (
     Batch,
     Compile,
@@ -50,7 +51,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.registered_commands += fusion_app.registered_commands
+app.registered_commands += fusion_app.registered_commands + fusion_results_app.registered_commands
 Run = Annotated[Path, typer.Argument(exists=True, help="Training checkpoint.")]
 
 

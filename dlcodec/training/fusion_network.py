@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from dlcodec import checkpoint
-from dlcodec.errors import WeightsError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.blocks import BlockPlace, ResidualBlock, read_places
 from dlcodec.fusion.denoiser import Denoiser, DenoiserParams
+from dlcodec.fusion.schedule import CosineSchedule, schedule_from
 from dlcodec.training.frozen import FrozenBase
 from dlcodec.training.runs import TrainingRun, is_exported, load_prefixed
 
@@ -25,24 +27,52 @@ def _floored(deviation: Tensor) -> Tensor:
     return deviation.clamp_min(max(_DEVIATION_FLOOR * deviation.median().item(), 1e-6))
 
 
-class TrainableFusion(nn.Module):
-    """The denoiser, the standardisation of its latents, the synthesis' adapters and blocks; as it is exported.
+@dataclass(frozen=True, slots=True)
+class FusionDesign:
+    """What there is to train: ``rank`` is that of the change of the synthesis' weights, ``places`` are the blocks'."""
 
-    ``rank`` is that of the change of the weights of ``base``'s synthesis, 0 for none; ``places`` are the blocks'.
-    """
+    denoiser: DenoiserParams
+    rank: int
+    places: tuple[BlockPlace, ...]
+    schedule: CosineSchedule
+
+    def record(self) -> dict[str, object]:
+        """The design as JSON-ready metadata."""
+        return {
+            "params": asdict(self.denoiser),
+            "rank": self.rank,
+            "blocks": [asdict(place) for place in self.places],
+            "schedule": {"kind": "cosine", **asdict(self.schedule)},
+        }
+
+    def check_start(self, path: Path | None, *, resumed: bool) -> None:
+        """Raise UsageError where the blocks in ``path`` are not the first of these, or, ``resumed``, not all of them.
+
+        A design without blocks drops those of a start.
+        """
+        theirs = tuple(places_of(path)) if path else ()
+        dropped = not self.places and not resumed
+        if (not dropped and self.places[: len(theirs)] != theirs) or (resumed and len(self.places) != len(theirs)):
+            has = ",".join(f"{place.after}:{place.hidden}" for place in theirs) or "none"
+            raise UsageError(f"{path} has blocks {has}; --blocks must begin with the same")
+
+
+class TrainableFusion(nn.Module):
+    """The denoiser, the standardisation of its latents, the synthesis' adapters and blocks; as it is exported."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, params: DenoiserParams, base: FrozenBase, rank: int, places: Sequence[BlockPlace] = ()) -> None:
+    def __init__(self, design: FusionDesign, base: FrozenBase) -> None:
         super().__init__()
+        params, rank, places = design.denoiser, design.rank, design.places
         self.denoiser = Denoiser(params)
         self.adapters = SynthesisAdapters(base.synthesis_shapes if rank else {}, rank, base.levels)
         stages = base.stages(torch.zeros(1, params.M, 2, 2, device=base.device)) if places else []
         self.blocks = nn.ModuleList(
             ResidualBlock(stages[place.after].shape[1], place.hidden, base.levels) for place in places
         )
-        self._places = tuple(places)
+        self._places = places
         self.register_buffer("mean", torch.zeros(params.M))
         self.register_buffer("deviation", torch.ones(params.M))
 
@@ -89,6 +119,25 @@ class TrainableFusion(nn.Module):
         self.mean.copy_(mean)
         self.deviation.copy_(_floored(deviation))
 
+    def begin_from(self, start: Path, base: FrozenBase) -> None:
+        """Take the weights of a checkpoint; what it lacks of adapters and blocks stays fresh.
+
+        Beside another base than its own what was measured stays: other latents have another mean. Raises WeightsError
+        where it has adapters of a higher rank, or is of another network.
+        """
+        begun = len(places_of(start))
+        tensors, its_base = load_start(start)
+        if its_base != base.digest:
+            tensors |= dict(self.named_buffers())
+        try:
+            self.adapters.widen(tensors)
+            missing, _ = self.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:
+            raise WeightsError(f"{start} has adapters of a higher rank, or another network; see --rank") from error
+        fresh = tuple(f"blocks.{number}." for number in range(begun, len(self.blocks)))
+        if any(not name.startswith(("adapters.", *fresh)) for name in missing):
+            raise WeightsError(f"{start} lacks {', '.join(missing[:3])}")
+
 
 def rank_of(path: Path) -> int:
     """The rank of the adapters in a training checkpoint or an exported one, 0 where it has none."""
@@ -103,6 +152,13 @@ def places_of(path: Path) -> list[BlockPlace]:
         return read_places(recipe)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path} names blocks that cannot be: {error}") from error
+
+
+def read_design(path: Path) -> FusionDesign:
+    """The design of a training checkpoint of stage 3; raises WeightsError."""
+    recipe = TrainingRun.read(path).recipe
+    schedule = schedule_from(recipe["schedule"])
+    return FusionDesign(DenoiserParams(**recipe["params"]), recipe.get("rank", 0), tuple(places_of(path)), schedule)
 
 
 def load_start(path: Path) -> tuple[dict[str, Tensor], str | None]:

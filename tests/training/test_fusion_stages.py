@@ -34,11 +34,13 @@ from dlcodec.fusion.schedule import CosineSchedule
 from dlcodec.lpips import load_lpips
 from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.training import __main__ as commands
+from dlcodec.training.auxiliary_stage import load_auxiliary, train_auxiliary
 from dlcodec.training.base_stage import train_base
 from dlcodec.training.data import CropSampler, load_tiles
 from dlcodec.training.frozen import FrozenBase
-from dlcodec.training.fusion_network import TrainableFusion, places_of
-from dlcodec.training.fusion_stages import FusionRecipe, _parts, load_auxiliary, train_auxiliary, train_fusion
+from dlcodec.training.fusion_network import FusionDesign, TrainableFusion, places_of
+from dlcodec.training.fusion_recipe import FusionRecipe
+from dlcodec.training.fusion_stage import _parts, train_fusion
 from dlcodec.training.loop import Budget, Optimisation
 from dlcodec.training.perceptual import PictureLoss, weave
 from dlcodec.training.runs import TrainingRun, load_prefixed
@@ -49,7 +51,7 @@ from tests.training.test_base_stage import recipe as base_recipe
 CPU = torch.device("cpu")
 SCHEDULE = CosineSchedule(0.008, 1e-4)
 PLACES = PLACES_OF["mean-scale"]
-NETWORK = (PARAMS, 2, PLACES, SCHEDULE)
+DESIGN = FusionDesign(PARAMS, 2, tuple(PLACES), SCHEDULE)
 
 
 def recipe(data: Path, steps: int) -> FusionRecipe:
@@ -172,7 +174,7 @@ def test_a_weave_is_told_from_noise_of_the_same_strength(photo: RGB) -> None:
 
 
 def fusion_loss(base: FrozenBase, run: Path, batch: Tensor, loss: PictureLoss) -> float:
-    fusion = TrainableFusion(PARAMS, base, 2, PLACES).eval()
+    fusion = TrainableFusion(DESIGN, base).eval()
     fusion.load_state_dict(load_prefixed(run, "ema."))
     base.attach(fusion.placed_blocks())
     torch.manual_seed(0)
@@ -201,7 +203,7 @@ def test_the_fusion_network_learns_what_the_orientation_asks_for(
     for steps in (1, 40):
         plan = replace(recipe(tar, steps), latent=0.0, smoothness=0.0)
         absent = metric if orientation == "distortion" else tmp_path / "absent"
-        train_fusion(plan, base, None, None, *NETWORK, absent, run, CPU, 60)
+        train_fusion(plan, base, DESIGN, absent, run, CPU, 60)
         losses.append(fusion_loss(base, run, batch, judge))
     assert losses[1] < losses[0] - 0.01
 
@@ -218,7 +220,7 @@ def test_every_choice_of_noise_trains_and_resumes(
     train_auxiliary(recipe(tar, 1), base, metric, auxiliary, CPU, 60)
     for steps in (2, 3):
         plan = replace(recipe(tar, steps), noised=noised, between=0.5)  # type: ignore[arg-type]
-        train_fusion(plan, base, auxiliary, None, *NETWORK, metric, run, CPU, 60)
+        train_fusion(plan, base, DESIGN, metric, run, CPU, 60, auxiliary=auxiliary)
         with safe_open(run, "pt") as handle:
             assert json.loads(handle.metadata()["state"])["step"] == steps
     tensors = load_file(run)
@@ -241,7 +243,7 @@ def test_a_discriminator_trains_along_and_resumes(base: FrozenBase, tar: Path, m
     run, before = tmp_path / "fusion.safetensors", dict[str, Tensor]()
     for steps in (2, 3):
         plan = replace(recipe(tar, steps), latent=0.0, adversarial=0.1)
-        train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
+        train_fusion(plan, base, DESIGN, metric, run, CPU, 60)
         after = load_prefixed(run, "side.")
         name = "picture.0.parametrizations.weight.original"
         assert steps == 2 or 0 < (after[name] - before[name]).abs().max() < 1e-3  # one step of Adam further
@@ -253,9 +255,9 @@ def test_a_run_begun_without_a_discriminator_does_not_go_on_with_one(
 ) -> None:
     run = tmp_path / "fusion.safetensors"
     plan = replace(recipe(tar, 1), latent=0.0)
-    train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
+    train_fusion(plan, base, DESIGN, metric, run, CPU, 60)
     with pytest.raises(UsageError, match="begun without adam"):
-        train_fusion(replace(plan, adversarial=0.1), base, None, None, *NETWORK, metric, run, CPU, 60)
+        train_fusion(replace(plan, adversarial=0.1), base, DESIGN, metric, run, CPU, 60)
 
 
 def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
@@ -266,8 +268,8 @@ def test_standardised_latents_have_mean_0_and_at_most_deviation_1(
     batch: Tensor,
 ) -> None:
     run = tmp_path / "fusion.safetensors"
-    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, None, *NETWORK, metric, run, CPU, 60)
-    fusion = TrainableFusion(PARAMS, base, 2, PLACES)
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, DESIGN, metric, run, CPU, 60)
+    fusion = TrainableFusion(DESIGN, base)
     fusion.load_state_dict(load_prefixed(run, "model."))
     latent = base.decode(base.analyse(batch), torch.linspace(0, 2, 8))
     standard = fusion.standardise(latent)
@@ -286,7 +288,7 @@ def test_an_exported_network_decodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, folder = tmp_path / "fusion.safetensors", tmp_path / "installed" / "mean-scale"
-    train_fusion(replace(recipe(tar, 30), latent=0.0), base, None, None, *NETWORK, metric, run, CPU, 60)
+    train_fusion(replace(recipe(tar, 30), latent=0.0), base, DESIGN, metric, run, CPU, 60)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     recipe_then = {**json.loads(metadata["recipe"]), "perception": 1.0}  # as runs had it that were begun earlier
@@ -306,7 +308,7 @@ def test_an_exported_network_decodes(
     assert not np.array_equal(decode_image(data, 0.0), decode_image(data, 1.0))
     again = tmp_path / "again.safetensors"
     start = folder / "fusion.safetensors"
-    train_fusion(replace(recipe(tar, 0), latent=0.0), base, None, start, *NETWORK, metric, again, CPU, 60)
+    train_fusion(replace(recipe(tar, 0), latent=0.0), base, DESIGN, metric, again, CPU, 60, start=start)
     exported, back = load_prefixed(run, "ema."), load_prefixed(again, "model.")
     assert exported.keys() == back.keys()
     for name, tensor in exported.items():
@@ -339,7 +341,7 @@ def test_a_run_of_either_stage_is_validated(
     if stage == 2:
         train_auxiliary(plan, base, metric, run, CPU, 60)
     else:
-        train_fusion(plan, base, None, None, *NETWORK, metric, run, CPU, 60)
+        train_fusion(plan, base, DESIGN, metric, run, CPU, 60)
     arguments = ["validate-fusion", str(run), str(pictures), "--base", str(weights), "--lpips", str(metric), "-q", "1"]
     answer = CliRunner().invoke(commands.app, arguments)
     assert answer.exit_code == 0, answer.output
@@ -404,14 +406,14 @@ def test_blocks_are_those_of_the_start_unless_others_are_named(
 def test_a_run_from_before_there_were_blocks_goes_on(
     base: FrozenBase, weights: Path, tar: Path, metric: Path, tmp_path: Path
 ) -> None:
-    run, how = tmp_path / "run.safetensors", (PARAMS, 2, (), SCHEDULE)
-    train_fusion(replace(recipe(tar, 1), latent=0.0), base, None, None, *how, metric, run, CPU, 60)
+    run, design = tmp_path / "run.safetensors", replace(DESIGN, places=())
+    train_fusion(replace(recipe(tar, 1), latent=0.0), base, design, metric, run, CPU, 60)
     with safe_open(run, "pt") as handle:
         metadata = handle.metadata()
     earlier = json.loads(metadata["recipe"])
     assert earlier.pop("blocks") == []
     save_file(load_file(run), run, {**metadata, "recipe": json.dumps(earlier)})
-    train_fusion(replace(recipe(tar, 2), latent=0.0), base, None, None, *how, metric, run, CPU, 60)
+    train_fusion(replace(recipe(tar, 2), latent=0.0), base, design, metric, run, CPU, 60)
     assert TrainingRun.read(run).steps == 2
     answer = CliRunner().invoke(
         commands.app, ["export-fusion", str(run), str(tmp_path / "fusion.safetensors"), "--base", str(weights)]
