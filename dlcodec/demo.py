@@ -15,10 +15,11 @@ from rich.table import Table
 
 from dlcodec import image as images
 from dlcodec.arguments import Device
-from dlcodec.checkpoint import Checkpoint, find_fusion
+from dlcodec.checkpoint import Checkpoint
 from dlcodec.console import say, show
 from dlcodec.container import unpack
 from dlcodec.files import make_folder, refuse_existing, write_atomically
+from dlcodec.installed import find_fusion
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_image, encode_image

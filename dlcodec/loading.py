@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec import codecs
+from dlcodec import codecs, installed
 from dlcodec.arguments import Device, Precision
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec
@@ -62,5 +62,5 @@ def _load_fusion(path: str, digest: str, device: torch.device, dtype: torch.dtyp
 
 def load_fusion(base: Checkpoint, device: torch.device, precision: Precision) -> Fusion:
     """The fusion network of a base checkpoint, verified; kept for the next call. Raises UsageError, WeightsError."""
-    found = checkpoints.find_fusion(base)
+    found = installed.find_fusion(base)
     return _load_fusion(str(found.path), found.digest, device, choose_dtype(precision, device))

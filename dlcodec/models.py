@@ -13,6 +13,7 @@ from typing import Any, Literal
 import safetensors
 
 from dlcodec import checkpoint as checkpoints
+from dlcodec import installed
 from dlcodec.errors import UsageError, WeightsError
 
 _MOST_NESTED = 50
@@ -58,9 +59,9 @@ class Model:
 def checkpoint_files() -> list[Path]:
     """All base and fusion checkpoints of all weight folders, in the order they are looked for, each file once."""
     found: dict[Path, Path] = {}
-    for folder in checkpoints.weight_folders():
+    for folder in installed.weight_folders():
         for kind in ("base", "fusion"):
-            for path in sorted(checkpoints.named(folder, f"*/{kind}*.safetensors")):
+            for path in sorted(installed.named(folder, f"*/{kind}*.safetensors")):
                 found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -168,17 +169,17 @@ def choose(names: list[str]) -> Iterator[Path]:
 
     Raises WeightsError where nothing is installed, UsageError where a name fits none.
     """
-    installed = checkpoint_files()
-    if not names and not installed:
-        places = ", ".join(map(str, checkpoints.weight_folders()))
+    files = checkpoint_files()
+    if not names and not files:
+        places = ", ".join(map(str, installed.weight_folders()))
         raise WeightsError(f"no weights found in {places}; reinstall dlcodec or set DLCODEC_WEIGHTS")
     if not names:
-        yield from installed
+        yield from files
     for name in names:
         if os.path.isfile(name):
             yield Path(name)
             continue
-        fitting = [path for path in installed if name and _digest_begins(path, name.lower())]
+        fitting = [path for path in files if name and _digest_begins(path, name.lower())]
         if not fitting:
             raise UsageError(
                 f"{name} is neither a file nor the beginning of an installed digest; see dlcodec models list"

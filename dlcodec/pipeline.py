@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
-from dlcodec import container, memory
+from dlcodec import container, installed, memory
 from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingSteps
@@ -146,7 +146,7 @@ def encode_image(
     if tau_hint is not None:
         check_tau(tau_hint)
     limits.check_size(*rgb.shape[1::-1])
-    found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    found = base or installed.find(checkpoints.DEFAULT_FAMILY)
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
@@ -192,7 +192,7 @@ def decode_images(
     fused = any(tau != 1 for tau in taus)
     per_pixel = memory.DECODE_FUSED if fused else memory.DECODE
     memory.work_memory(limits, header.width * header.height, per_pixel)
-    found = base or checkpoints.find(header.family, header.model_digest)
+    found = base or installed.find(header.family, header.model_digest)
     if (found.family, found.short_digest) != (header.family, header.model_digest):
         raise WeightsError(
             f"the file needs {header.family} weights {header.model_digest.hex()}, not those of {found.path}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.families import FAMILIES
@@ -46,7 +46,7 @@ def base_to_encode(model: str | None) -> Checkpoint:
     checkpoints, and WeightsError where there is none or a damaged one.
     """
     if model is None or model in _NAMES:
-        return checkpoint.find(model or checkpoint.DEFAULT_FAMILY)
+        return installed.find(model or checkpoint.DEFAULT_FAMILY)
     found, fault = _bases(model)
     if fault:
         raise fault
@@ -64,7 +64,7 @@ def base_to_decode(model: str | None, family: str, short_digest: bytes) -> Check
     if model is None or model in _NAMES:
         if model not in (None, family):
             raise WeightsError(f"the file needs {family} weights, not {model}")
-        return checkpoint.find(family, short_digest)
+        return installed.find(family, short_digest)
     found, fault = _bases(model)
     for each in found:
         if (each.family, each.short_digest) == (family, short_digest):

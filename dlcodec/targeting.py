@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
+from dlcodec import installed
 from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
@@ -190,7 +191,7 @@ def encode_to_target(
         check_tau(tau_hint)
     height, width = rgb.shape[:2]
     limits.check_size(width, height)
-    found = base or checkpoints.find(checkpoints.DEFAULT_FAMILY)
+    found = base or installed.find(checkpoints.DEFAULT_FAMILY)
     if found.levels == 1:
         raise UsageError("a target needs weights of several rate levels; these have one")
     image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, precision, after_step)

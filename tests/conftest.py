@@ -53,7 +53,7 @@ def family(request: pytest.FixtureRequest, tiny: Path) -> str:
 @pytest.fixture
 def family_file(family: str, photo: RGB) -> bytes:
     """A 70 x 50 crop of the photograph, encoded by the tiny codec of each family in turn."""
-    from dlcodec.checkpoint import find
+    from dlcodec.installed import find
     from dlcodec.pipeline import encode_image
 
     return encode_image(photo[100:150, 200:270], base=find(family))

@@ -18,12 +18,13 @@ import dlcodec
 from dlcodec import memory
 from dlcodec.arguments import Crop, Precision
 from dlcodec.bench.children import _run
-from dlcodec.checkpoint import find, load_arrays
+from dlcodec.checkpoint import load_arrays
 from dlcodec.codecs import codec_class
 from dlcodec.container import unpack
 from dlcodec.errors import LimitError, UsageError
 from dlcodec.fusion.fuse import Fusion
 from dlcodec.image import load, png_bytes, read_size, read_whole_size
+from dlcodec.installed import find
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec, load_fusion
 from dlcodec.opening import allowing, quiet

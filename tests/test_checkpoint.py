@@ -18,10 +18,11 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from dlcodec import checkpoint
-from dlcodec.checkpoint import Checkpoint, compute_digest, find, load_arrays, read_metadata
+from dlcodec import checkpoint, installed
+from dlcodec.checkpoint import Checkpoint, compute_digest, load_arrays, read_metadata
 from dlcodec.container import unpack
 from dlcodec.errors import LimitError, OutputError, WeightsError
+from dlcodec.installed import find
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import choose_device, load_codec
 from dlcodec.models import checkpoint_files, describe
@@ -209,7 +210,7 @@ def _decode_in_a_child(path: Path, weights: Path) -> subprocess.CompletedProcess
 
 
 def test_no_weights_at_all_is_code_7(tiny_file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "weight_folders", lambda: [tmp_path])
+    monkeypatch.setattr(installed, "weight_folders", lambda: [tmp_path])
     with pytest.raises(WeightsError, match=f"no mean-scale weights found in {tmp_path}"):
         decode_image(tiny_file)
 
@@ -398,9 +399,9 @@ def test_a_damaged_base_hides_no_other_that_a_file_needs(
 
 def test_a_folder_of_weights_with_a_name_too_long_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DLCODEC_WEIGHTS", raising=False)
-    installed = checkpoint_files()
+    before = checkpoint_files()
     monkeypatch.setenv("DLCODEC_WEIGHTS", "x" * 300)
-    assert checkpoint_files() == installed
+    assert checkpoint_files() == before
     with pytest.raises(WeightsError, match="no cheng2020 weights"):
         find("cheng2020")
 

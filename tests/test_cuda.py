@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcodec import checkpoint, container
+from dlcodec import container, installed
 from dlcodec.coding import decode_latent
 from dlcodec.errors import UsageError
 from dlcodec.image import load
@@ -35,7 +35,7 @@ def check(
     rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName, *, refine: bool = False
 ) -> None:
     """The latents are those of the encoder, checked by their digest; the pictures differ by 2 of 255 at most."""
-    found = checkpoint.find(family)
+    found = installed.find(family)
     data = encode_image(rgb, level, encoder, base=found, refine=refine)
     file = container.unpack(data, DEFAULT_LIMITS)
     latents = [decode_latent(file, load_codec(found, torch.device(device))) for device in (encoder, decoder)]

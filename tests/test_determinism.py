@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcodec.checkpoint import find
 from dlcodec.families import FAMILIES
+from dlcodec.installed import find
 from dlcodec.pipeline import encode_image
 from tests.conftest import RGB, ROOT
 from tests.golden.manifest import FOLDER, read
@@ -28,7 +28,7 @@ from dlcodec.loading import load_codec
 for weights, path in zip(sys.argv[3::2], sys.argv[4::2]):
     os.environ["DLCODEC_WEIGHTS"] = weights
     file = container.unpack(open(path, "rb").read(), DEFAULT_LIMITS)
-    codec = load_codec(checkpoint.find(file.header.family, file.header.model_digest), torch.device("cpu"))
+    codec = load_codec(installed.find(file.header.family, file.header.model_digest), torch.device("cpu"))
     decode_latent(file, codec)  # raises when one scale index, symbol or mean differs
     print("same", torch.backends.cpu.get_cpu_capability())
 """

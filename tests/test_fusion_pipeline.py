@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import dlcodec
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.container import unpack
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS
@@ -130,7 +130,7 @@ def test_the_right_fusion_weights_are_found_among_others(
 
 def test_a_fusion_checkpoint_is_not_taken_for_a_base(tiny_folder: Path, without_fusion: Path) -> None:
     shutil.copy(tiny_folder / "mean-scale" / "fusion.safetensors", without_fusion)
-    assert checkpoint.find("mean-scale").path != without_fusion  # the shipped weights are found instead
+    assert installed.find("mean-scale").path != without_fusion  # the shipped weights are found instead
 
 
 def test_decoding_below_tau_1_leaves_the_base_codec_alone_in_every_thread(tiny_file: bytes) -> None:

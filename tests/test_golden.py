@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcodec import checkpoint, container
+from dlcodec import checkpoint, container, installed
 from dlcodec.errors import WeightsError
 from dlcodec.families import FAMILIES
 from dlcodec.limits import DEFAULT_LIMITS
@@ -54,10 +54,10 @@ def install(golden: GoldenSet, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find_base(golden: GoldenSet) -> checkpoint.Checkpoint:
-    return checkpoint.find(golden.family, bytes.fromhex(golden.base)[: checkpoint.DIGEST_BYTES])
+    return installed.find(golden.family, bytes.fromhex(golden.base)[: checkpoint.DIGEST_BYTES])
 
 
-def installed(golden: GoldenSet) -> bool:
+def have_weights(golden: GoldenSet) -> bool:
     """Whether the base weights of a set can be found."""
     try:
         return find_base(golden).digest == golden.base
@@ -68,7 +68,7 @@ def installed(golden: GoldenSet) -> bool:
 def has_fusion(golden: GoldenSet) -> bool:
     """Whether the fusion weights that made a set's pictures at tau 0 can be found."""
     try:
-        return checkpoint.find_fusion(find_base(golden)).digest == golden.fusion
+        return installed.find_fusion(find_base(golden)).digest == golden.fusion
     except WeightsError:
         return False
 
@@ -107,8 +107,8 @@ def test_the_weights_that_ship_have_golden_files(path: Path) -> None:
     base = checkpoint.read_metadata(path)
     ours = [each for each in SETS if each.weights is None and each.base == base.digest]
     assert ours
-    assert checkpoint.find(base.family).digest == base.digest
-    assert checkpoint.find_fusion(base).digest in {each.fusion for each in ours}
+    assert installed.find(base.family).digest == base.digest
+    assert installed.find_fusion(base).digest in {each.fusion for each in ours}
 
 
 @each_file
@@ -120,7 +120,7 @@ def test_a_golden_file_decodes_to_the_same_latent(
     assert read_file.version == 1
     assert f"{read_file.header.latent_digest:08x}" == file.latent_digest
     assert read_file.header.model_digest.hex() == golden.base[:16]
-    if golden.weights is None and not installed(golden):
+    if golden.weights is None and not have_weights(golden):
         return refused(golden, file)
     check_latent(golden, file)
 
@@ -136,8 +136,8 @@ def refused(golden: GoldenSet, file: GoldenFile) -> None:
 def test_other_weights_than_a_file_names_are_code_7(
     golden: GoldenSet, file: GoldenFile, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "weight_folders", lambda: [tiny.parents[1]])
-    assert not installed(golden)
+    monkeypatch.setattr(installed, "weight_folders", lambda: [tiny.parents[1]])
+    assert not have_weights(golden)
     refused(golden, file)
 
 
@@ -146,7 +146,7 @@ def test_a_golden_file_decodes_to_the_same_pixels(
     golden: GoldenSet, file: GoldenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(golden, monkeypatch)
-    if golden.weights is None and not installed(golden):
+    if golden.weights is None and not have_weights(golden):
         return refused(golden, file)
     check_pixels(file)
 
@@ -158,7 +158,7 @@ def test_a_golden_file_decodes_to_the_same_pixels_at_tau_0(
     golden: GoldenSet, file: GoldenFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(golden, monkeypatch)
-    if golden.weights is None and not installed(golden):
+    if golden.weights is None and not have_weights(golden):
         return refused(golden, file)
     if not has_fusion(golden):
         pytest.skip("other fusion weights are installed; the format promises the picture at tau 1 alone")
@@ -169,7 +169,7 @@ def taus_of(golden: GoldenSet) -> list[str]:
     """The taus at which the weights that are here give the pictures of a set."""
     with pytest.MonkeyPatch.context() as patch:
         install(golden, patch)
-        if not installed(golden):
+        if not have_weights(golden):
             return []
         return ["1", "0"] if golden.fusion and has_fusion(golden) else ["1"]
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 import dlcodec
 from dlcodec import container
-from dlcodec.checkpoint import find
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
 from dlcodec.codecs.hyperprior import HyperpriorCodec
@@ -20,6 +19,7 @@ from dlcodec.entropy.coder import Encoder
 from dlcodec.entropy.context import ContextModel
 from dlcodec.errors import DlcodecError, InputError, LatentMismatchError, LimitError, UsageError, WeightsError
 from dlcodec.families import FAMILIES
+from dlcodec.installed import find
 from dlcodec.limits import DEFAULT_LIMITS, Limits
 from dlcodec.loading import load_codec
 from dlcodec.pipeline import decode_image, encode_image, quantise_level

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.container import unpack
 from dlcodec.errors import UsageError, WeightsError
 from dlcodec.limits import DEFAULT_LIMITS
@@ -74,5 +74,5 @@ def test_a_name_longer_than_the_system_takes_is_a_name_that_means_nothing(tiny: 
 def test_the_fusion_beside_a_base_in_no_weight_folder_is_found(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny.parent, tmp_path / "elsewhere")
     base = base_to_encode(str(tmp_path / "elsewhere"))
-    assert checkpoint.find_fusion(base).path == tmp_path / "elsewhere" / "fusion.safetensors"
-    assert checkpoint.find_fusion(base_to_encode(None)).path == tiny.parent / "fusion.safetensors"
+    assert installed.find_fusion(base).path == tmp_path / "elsewhere" / "fusion.safetensors"
+    assert installed.find_fusion(base_to_encode(None)).path == tiny.parent / "fusion.safetensors"

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 import dlcodec
-from dlcodec import checkpoint as checkpoints
-from dlcodec import targeting
+from dlcodec import installed, targeting
 from dlcodec.codecs.mean_scale import MeanScaleCodec
 from dlcodec.coding import code_known, run_steps
 from dlcodec.entropy.coder import Encoder
@@ -264,7 +263,7 @@ def test_a_psnr_takes_few_real_pictures(photo: RGB, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_rounded_latent_is_as_near_to_the_transform_as_the_coded_one(family: str, photo: RGB) -> None:
-    codec = load_codec(checkpoints.find(family), torch.device("cpu"))
+    codec = load_codec(installed.find(family), torch.device("cpu"))
     x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None]
     transformed = codec.transform(x)
     y_hat, lost = codec.rounded(transformed, 300)

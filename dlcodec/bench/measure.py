@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dlcodec import checkpoint
+from dlcodec import installed
 from dlcodec.bench.children import Batch, Command, time_batch, time_commands
 from dlcodec.bench.clock import Timing, time_in_turns
 from dlcodec.bench.machine import Machine, describe_machine, peak_memory
@@ -75,7 +75,7 @@ class Report:
 
 
 def _networks(subject: Subject) -> tuple[Network, ...]:
-    found = [subject.found] if subject.tau == 1 else [subject.found, checkpoint.find_fusion(subject.found)]
+    found = [subject.found] if subject.tau == 1 else [subject.found, installed.find_fusion(subject.found)]
     models = [describe(each.path) for each in found]
     return tuple(Network(model.role, model.digest, model.parameters, model.networks) for model in models)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dlcodec import checkpoint
+from dlcodec import installed
 from dlcodec.arguments import Device, Precision, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import UsageError
@@ -98,7 +98,7 @@ def choose_subject(
     target = parse_size(size or "kodak")
     chosen: float = found.config["default_level"] if level is None else level
     check_level(chosen, found.levels)
-    steps = steps or (1 if tau == 1 else int(checkpoint.find_fusion(found).config["steps"]))
+    steps = steps or (1 if tau == 1 else int(installed.find_fusion(found).config["steps"]))
     choose_device(device)
     rgb = load(picture or COFFEE, DEFAULT_LIMITS)
     if size or picture is None:

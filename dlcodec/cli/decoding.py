@@ -106,12 +106,12 @@ def _found(job: Job, size: tuple[int, int], todo: dict[Path, float], limits: Lim
 
 def decode_one(file: Container, taus: tuple[float, ...], options: DecodeOptions) -> Iterator[RGB]:
     """One picture a tau, (H, W, 3) uint8 sRGB, of one .dlc file."""
-    from dlcodec import checkpoint
+    from dlcodec import installed
     from dlcodec.selection import base_to_decode
 
     base = base_to_decode(options.model, file.header.family, file.header.model_digest)
     fused = sum(value != 1 for value in taus)
-    total = fused * (options.steps or checkpoint.find_fusion(base).config["steps"]) if fused else 0
+    total = fused * (options.steps or installed.find_fusion(base).config["steps"]) if fused else 0
     with keeping_all():
         from dlcodec.pipeline import decode_images
 

@@ -24,9 +24,9 @@ def _line(key: str, value: Any) -> str:
 
 def _weights(entry: dict[str, Any], model: str) -> dict[str, Any]:
     """The paths of the weights, among those that ``model`` names, that decode a file and that serve it below tau 1."""
-    from dlcodec.checkpoint import find_fusion
     from dlcodec.errors import WeightsError
     from dlcodec.files import readable
+    from dlcodec.installed import find_fusion
     from dlcodec.selection import base_to_decode
 
     found: dict[str, Any] = {"weights": None, "fusion": None}

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 
-from dlcodec import checkpoint
+from dlcodec import installed
 from dlcodec.arguments import Device, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import DlcodecError, InputError, UsageError
@@ -144,7 +144,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
     missing: dict[str, DlcodecError] = {}
     taus, steps, fusion = tuple(map(abs, request.taus)), request.steps, None  # abs: -0.0 is 0
     if any(tau != 1 for tau in taus):
-        found = _had(("tau below 1",), lambda _: checkpoint.find_fusion(base), missing)
+        found = _had(("tau below 1",), lambda _: installed.find_fusion(base), missing)
         fusion = next(iter(found.values()), None)
         if fusion is None:
             taus = tuple(tau for tau in taus if tau == 1)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcodec.checkpoint import find_fusion
 from dlcodec.container import unpack
 from dlcodec.errors import InputError, WeightsError
 from dlcodec.evaluation.curves import at_main_setting
@@ -15,6 +14,7 @@ from dlcodec.evaluation.plots import middle_level
 from dlcodec.evaluation.results import OURS, Row, Run, image_path, stream_path
 from dlcodec.evaluation.run import read_image
 from dlcodec.files import read_bounded
+from dlcodec.installed import find_fusion
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.picture import RGB
 from dlcodec.pipeline import decode_images

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dlcodec import checkpoint, container
+from dlcodec import container, installed
 from dlcodec.arguments import Device, check_sampling
 from dlcodec.errors import InputError, UsageError
 from dlcodec.explore.page import Facts, Page, build_page
@@ -72,7 +72,7 @@ def run_explore(
             "it is not the original"
         )
     base = base_to_decode(model, header.family, header.model_digest)
-    fusion = checkpoint.find_fusion(base)
+    fusion = installed.find_fusion(base)
     after_step = count_steps((len(taus) - 1) * (steps or fusion.config["steps"]))
     from dlcodec import pipeline
 

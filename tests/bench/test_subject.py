@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dlcodec.bench.subject import choose_subject, fill, parse_size
-from dlcodec.checkpoint import find
 from dlcodec.errors import LimitError, UsageError
+from dlcodec.installed import find
 
 
 def test_sizes_have_names_or_numbers() -> None:

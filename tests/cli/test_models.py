@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.models import checkpoint_files, describe
 from tests.cli.conftest import Run
 from tests.conftest import RGB
@@ -55,7 +55,7 @@ def test_the_list_has_a_line_a_model(run: Run, folder: Path) -> None:
 
 
 def test_a_file_that_two_folders_share_is_listed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = checkpoint.weight_folders()[-1]
+    shipped = installed.weight_folders()[-1]
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(shipped))
     assert checkpoint_files() == [shipped / "mean-scale" / name for name in ("base.safetensors", "fusion.safetensors")]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import dlcodec
 import dlcodec.pillow  # registers itself
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.arguments import Precision
 from dlcodec.codecs.halved import HalvedTransform, subpixel
 from dlcodec.codecs.hyperprior import HyperpriorCodec
@@ -116,7 +116,7 @@ def test_a_photograph_encoded_in_bfloat16_is_as_good(photo: RGB, monkeypatch: py
 
 
 def test_analysis_in_bfloat16_leaves_the_codec_in_memory_alone(family: str, photo: RGB) -> None:
-    codec = load_codec(checkpoint.find(family), torch.device("cpu"))
+    codec = load_codec(installed.find(family), torch.device("cpu"))
     assert isinstance(codec, HyperpriorCodec)
     x = torch.from_numpy(photo[:128, :128].copy()).permute(2, 0, 1)[None]
     before, halved = codec.transform(x), codec.transform(x, halved=True)

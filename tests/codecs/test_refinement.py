@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import dlcodec
 import dlcodec.pillow  # registers itself
-from dlcodec import checkpoint, cli, pipeline
+from dlcodec import cli, installed, pipeline
 from dlcodec.codecs.refinement import STEPS, ErrorGradient
 from dlcodec.errors import LimitError, UsageError, WeightsError
 from dlcodec.image import psnr
@@ -37,7 +37,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cost(rgb: RGB, level: int, *, refine: bool) -> float:
     """What the weights were trained to make small: bits plus lambda times the squared error."""
-    lambdas = checkpoint.find("mean-scale").config["lambdas"]
+    lambdas = installed.find("mean-scale").config["lambdas"]
     data = encode_image(rgb, float(level), refine=refine)
     error = np.square(decode_image(data, 1.0).astype(float) - rgb).sum() / 3
     return float(8 * len(data) + lambdas[level] * error)
@@ -110,7 +110,7 @@ def test_the_gradient_is_that_of_the_real_pixels_alone() -> None:
 
 
 def test_tiles_give_the_gradient_of_the_whole(tiny: Path, photo: RGB) -> None:
-    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    codec = load_codec(installed.find("mean-scale"), CPU)
     g_s, halo = copy.deepcopy(codec._transforms.g_s), codec.synthesis_halo  # type: ignore[attr-defined]
     x = torch.from_numpy(photo[:250, :317].copy()).permute(2, 0, 1)[None]
     y = torch.randn(g_s[0].weight.shape[0], 16, 20, generator=torch.Generator().manual_seed(0))
@@ -146,12 +146,12 @@ def test_a_target_is_met_by_the_refined_file(shipped: None, photo: RGB) -> None:
 
 def test_a_family_that_predicts_from_earlier_symbols_says_no(tiny: Path, photo: RGB) -> None:
     with pytest.raises(UsageError, match="cheng2020 predicts symbols from earlier ones"):
-        encode_image(photo[:64, :64], base=checkpoint.find("cheng2020"), refine=True)
+        encode_image(photo[:64, :64], base=installed.find("cheng2020"), refine=True)
 
 
 @pytest.mark.parametrize("lambdas", [[None] * 3, [0.01, -1, 0.02], ["a", "b", "c"], [float("nan")] * 3])
 def test_weights_of_unknown_lambda_say_so(tiny: Path, photo: RGB, lambdas: list[object]) -> None:
-    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    codec = load_codec(installed.find("mean-scale"), CPU)
     latents = codec.latents(codec.transform(torch.zeros(1, 3, 64, 64)), 0)
     known, codec._lambdas = codec._lambdas, lambdas  # type: ignore[attr-defined]
     try:
@@ -162,7 +162,7 @@ def test_weights_of_unknown_lambda_say_so(tiny: Path, photo: RGB, lambdas: list[
 
 
 def test_a_gradient_that_is_not_finite_is_the_fault_of_the_weights(tiny: Path, photo: RGB) -> None:
-    codec = load_codec(checkpoint.find("mean-scale"), CPU)
+    codec = load_codec(installed.find("mean-scale"), CPU)
     latents = codec.latents(codec.transform(torch.zeros(1, 3, 64, 64)), 0)
     latents.y[0, 0, 0] = np.nan
     with pytest.raises(WeightsError, match="finite"):

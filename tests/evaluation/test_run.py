@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcodec import checkpoint, container
+from dlcodec import container, installed
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.evaluation import plan
@@ -55,8 +55,8 @@ def test_the_json_says_what_the_rows_were_made_with(request_of: Start, tiny: Pat
     finish(request)
     document = json.loads((request.output / "results.json").read_text())
     settings = document["settings"]
-    base = checkpoint.find("mean-scale")
-    assert (settings["base"], settings["fusion"]) == (base.digest, checkpoint.find_fusion(base).digest)
+    base = installed.find("mean-scale")
+    assert (settings["base"], settings["fusion"]) == (base.digest, installed.find_fusion(base).digest)
     assert {"dlcodec", "torch", "numpy", "pillow"} <= settings["versions"].keys()
     assert (document["schema"], settings["device"], settings["metrics"]) == (1, "cpu", ["psnr"])
     assert len(document["rows"]) == 4
@@ -67,7 +67,7 @@ def test_the_json_says_what_the_rows_were_made_with(request_of: Start, tiny: Pat
 def test_any_family_is_evaluated(request_of: Start, family: str) -> None:
     run, _ = finish(request_of(model=family, taus=(1.0, 0.0)))
     assert (run.settings.family, run.failures) == (family, ())
-    assert run.settings.base == checkpoint.find(family).digest
+    assert run.settings.base == installed.find(family).digest
     assert len(run.rows) == 2 * 2 * 2
     data = (request_of().output / "files" / "a.png" / "q2.dlc").read_bytes()
     assert container.unpack(data, DEFAULT_LIMITS).header.family == family

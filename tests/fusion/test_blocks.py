@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.changes import UNCHANGED, PlacedBlock, SynthesisChanges
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.errors import WeightsError
@@ -75,7 +75,7 @@ def test_blocks_that_follow_one_layer_act_in_their_order(tiny: Path) -> None:
 
 
 def test_the_changed_synthesis_is_the_same_in_tiles(family: str) -> None:
-    found = checkpoint.find(family)
+    found = installed.find(family)
     codec, fusion = load_codec(found, CPU), load_fusion(found, CPU, "fp32")
     changes = fusion.changes(0.0, 0.4)
     y = torch.randn(1, codec.latent_channels, 21, 34, generator=torch.Generator().manual_seed(1))
@@ -87,7 +87,7 @@ def test_the_changed_synthesis_is_the_same_in_tiles(family: str) -> None:
 
 def test_a_pixel_depends_on_latents_as_far_as_the_reach_says(family: str) -> None:
     """With positive weights, so that no influence is cancelled or stopped on its way."""
-    found = checkpoint.find(family)
+    found = installed.find(family)
     codec, fusion = load_codec(found, CPU), load_fusion(found, CPU, "fp32")
     assert isinstance(codec, HyperpriorCodec)
     changes, channels = fusion.changes(0.0, 0.4), codec.latent_channels
@@ -108,7 +108,7 @@ def test_a_pixel_depends_on_latents_as_far_as_the_reach_says(family: str) -> Non
 
 
 def test_blocks_in_bfloat16_draw_nearly_the_same(family: str) -> None:
-    found = checkpoint.find(family)
+    found = installed.find(family)
     codec, fusion = load_codec(found, CPU), load_fusion(found, CPU, "fp32")
     changes = fusion.changes(0.0, 0.5)
     y = 0.3 * torch.randn(1, codec.latent_channels, 6, 5, generator=torch.Generator().manual_seed(1))
@@ -120,7 +120,7 @@ def test_blocks_in_bfloat16_draw_nearly_the_same(family: str) -> None:
 
 
 def test_many_channels_inside_make_the_tiles_smaller(family: str) -> None:
-    codec = load_codec(checkpoint.find(family), CPU)
+    codec = load_codec(installed.find(family), CPU)
     wide = SynthesisChanges({}, reach=2, bytes_per_latent=4 * codec.bytes_per_latent)
     plain, thin, small = (
         transform_tile(codec, 5000, 5000, 2**32, codec.synthesis_halo, changes)

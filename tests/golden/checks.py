@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dlcodec import checkpoint, container
+from dlcodec import container, installed
 from dlcodec.coding import decode_latent
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
@@ -46,7 +46,7 @@ for weights, source, tau, target in zip(*4 * [arguments]):
 def check_latent(golden: GoldenSet, file: GoldenFile) -> None:
     """The same integers, for ever and on every machine."""
     read_file = container.unpack(file.data, DEFAULT_LIMITS)
-    found = checkpoint.find(golden.family, read_file.header.model_digest)
+    found = installed.find(golden.family, read_file.header.model_digest)
     assert found.digest == golden.base
     latent = decode_latent(read_file, load_codec(found, torch.device("cpu")))
     assert f"{zlib.crc32(latent.astype('<i4').tobytes()):08x}" == file.latent

@@ -23,10 +23,10 @@ def describe(name: str, family: str, weights: str | None) -> None:
     """Append the set in ``v1/NAME`` to the manifest; ``weights`` as in ``GoldenSet``."""
     import torch
 
-    from dlcodec.checkpoint import find, find_fusion
     from dlcodec.coding import decode_latent
     from dlcodec.container import unpack
     from dlcodec.errors import WeightsError
+    from dlcodec.installed import find, find_fusion
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.loading import load_codec
     from tests.golden.manifest import FOLDER, GoldenFile, GoldenSet, read, seal, write
@@ -63,8 +63,8 @@ def main(name: str, family: str) -> None:
     import torch
     from PIL import Image
 
-    from dlcodec.checkpoint import find
     from dlcodec.image import load
+    from dlcodec.installed import find
     from dlcodec.limits import DEFAULT_LIMITS
     from dlcodec.pipeline import decode_image, encode_image
     from dlcodec.samples import COFFEE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from tests.golden.checks import check_latent, check_pixels, check_pixels_at_tau_0, check_reference, reference_pictures
 from tests.golden.manifest import GoldenSet, read
 
@@ -103,9 +103,9 @@ def test_older_weights_decode_their_golden_files_to_the_same_latents_and_pixels(
     """On this machine's kernels as the format promises, and on the reference path bit for bit."""
     golden = taken.golden
     monkeypatch.setenv("DLCODEC_WEIGHTS", str(taken.weights))
-    base = checkpoint.find(golden.family, bytes.fromhex(golden.base)[: checkpoint.DIGEST_BYTES])
+    base = installed.find(golden.family, bytes.fromhex(golden.base)[: checkpoint.DIGEST_BYTES])
     assert base.path.is_relative_to(taken.weights)
-    assert checkpoint.find_fusion(base).digest == golden.fusion
+    assert installed.find_fusion(base).digest == golden.fusion
     pictures = [(taken.weights, file, tau) for file in golden.files for tau in file.pictures]
     by_reference = reference_pictures(pictures, tmp_path)
     for file in golden.files:

@@ -18,7 +18,7 @@ try:
 except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.codecs import codec_class
 from dlcodec.codecs.base import Integers
@@ -52,7 +52,7 @@ def x(photo: RGB) -> Tensor:
 @pytest.mark.parametrize("level", [0, 2])
 @torch.inference_mode()
 def test_compressai_decodes_the_latent_that_we_decode(family: str, level: int, x: Tensor) -> None:
-    found = checkpoint.find(family)
+    found = installed.find(family)
     arrays = checkpoint.load_arrays(found)
     model = restore(family, found.config, arrays, level)
     drawn: list[Tensor] = []
@@ -71,7 +71,7 @@ def test_compressai_decodes_the_latent_that_we_decode(family: str, level: int, x
 
 @torch.inference_mode()
 def test_compressai_predicts_from_a_whole_context_what_we_predict(tiny: Path, x: Tensor) -> None:
-    found = checkpoint.find("cheng2020")
+    found = installed.find("cheng2020")
     arrays = checkpoint.load_arrays(found)
     model = restore("cheng2020", found.config, arrays, 2)
     codec = codec_class("cheng2020")(found.config, arrays, torch.device("cpu"))

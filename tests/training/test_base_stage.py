@@ -134,7 +134,7 @@ def test_an_exported_run_encodes_and_decodes(
 ) -> None:
     from typer.testing import CliRunner
 
-    from dlcodec.checkpoint import find
+    from dlcodec.installed import find
     from dlcodec.pipeline import decode_image, encode_image
     from dlcodec.training import __main__ as commands
 

@@ -15,11 +15,11 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"CompressAI does not import here: {error}", allow_module_level=True)
 
 from dlcodec.changes import PlacedBlock, SynthesisChanges
-from dlcodec.checkpoint import find
 from dlcodec.coding import run_steps
 from dlcodec.errors import UsageError
 from dlcodec.fusion.adapters import SynthesisAdapters
 from dlcodec.fusion.blocks import ResidualBlock
+from dlcodec.installed import find
 from dlcodec.loading import load_codec
 from dlcodec.training.frozen import FrozenBase
 

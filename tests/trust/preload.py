@@ -2,10 +2,10 @@
 
 import torch
 
-from dlcodec import checkpoint
+from dlcodec import checkpoint, installed
 from dlcodec.cli import compare, decode, encode  # noqa: F401
 from dlcodec.loading import load_codec, load_fusion
 
-_BASE = checkpoint.find(checkpoint.DEFAULT_FAMILY)
+_BASE = installed.find(checkpoint.DEFAULT_FAMILY)
 load_codec(_BASE, torch.device("cpu"))
 load_fusion(_BASE, torch.device("cpu"), "auto")

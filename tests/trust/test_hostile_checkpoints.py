@@ -15,10 +15,11 @@ import safetensors
 import safetensors.numpy
 from PIL import Image
 
-from dlcodec.checkpoint import compute_digest, find, load_arrays, read_metadata
+from dlcodec.checkpoint import compute_digest, load_arrays, read_metadata
 from dlcodec.codecs import codec_class
 from dlcodec.errors import WeightsError
 from dlcodec.families import FAMILIES
+from dlcodec.installed import find
 from dlcodec.pipeline import decode_image, encode_image
 from tests.cli.conftest import Run
 from tests.conftest import RGB
