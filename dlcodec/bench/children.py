@@ -47,12 +47,16 @@ print(json.dumps([ended.returncode, ended.stderr, seconds, usage.ru_utime + usag
 """A small process between: Linux counts the peak of the one that starts a command as the command's own."""
 
 
+def environment() -> dict[str, str]:
+    """For a process with this dlcodec; with ``python -P``, nothing is imported from the current folder."""
+    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def _run(arguments: Sequence[str | Path]) -> tuple[float, float, int]:
     """Seconds, processor seconds and peak memory in bytes of a command."""
-    # -P, and no empty part of PYTHONPATH: nothing is imported from the current folder.
     command = [sys.executable, "-P", "-S", "-c", _WATCH, sys.executable, "-P", "-m", "dlcodec", *map(str, arguments)]
-    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
-    watched = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    watched = subprocess.run(command, capture_output=True, text=True, env=environment())
     if watched.returncode:
         raise DlcodecError(f"a command that was to be timed failed: {watched.stderr.strip()}")
     code, complaint, seconds, processor, peak = json.loads(watched.stdout)

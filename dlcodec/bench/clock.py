@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -96,15 +96,20 @@ def count_parts(run: Callable[[Meter], None]) -> dict[str, int]:
     return meter.parts
 
 
-def time_in_turns(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
-    """The median of each function, after one call of each to warm up; a disturbance meets all of them alike."""
-    for function in functions.values():
-        function()
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
+def time_run(function: Callable[[], object]) -> tuple[float, float]:
+    """Elapsed and processor seconds of one call."""
+    begun = _now()
+    function()
+    ended = _now()
+    return ended[0] - begun[0], ended[1] - begun[1]
+
+
+def time_in_turns(runs: Mapping[str, Callable[[], tuple[float, float]]], repeats: int) -> dict[str, Timing]:
+    """The median of runs that time themselves, after one of each to warm up; a disturbance meets all of them alike."""
+    for run in runs.values():
+        run()
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(repeats):
-        for name, function in functions.items():
-            begun = _now()
-            function()
-            ended = _now()
-            pairs[name].append((ended[0] - begun[0], ended[1] - begun[1]))
+        for name, run in runs.items():
+            pairs[name].append(run())
     return {name: median(each) for name, each in pairs.items()}

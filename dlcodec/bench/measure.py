@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from dlcodec import installed
 from dlcodec.bench.children import Batch, Command, time_batch, time_commands
-from dlcodec.bench.clock import Timing, time_in_turns
+from dlcodec.bench.clock import Timing, time_in_turns, time_run
 from dlcodec.bench.machine import Machine, describe_machine, peak_memory
-from dlcodec.bench.peers import load_peer
+from dlcodec.bench.peer_process import PeerProcess
 from dlcodec.bench.stages import Stage, time_stages
 from dlcodec.bench.subject import Subject
 from dlcodec.bench.sweep import Cost, sweep
@@ -81,18 +80,20 @@ def _networks(subject: Subject) -> tuple[Network, ...]:
 
 
 def _time_wholes(subject: Subject, names: Sequence[str], repeats: int) -> tuple[Whole, ...]:
-    """Encode and decode of ours and of the peers, in turns."""
+    """Encode and decode of ours, here, and of the peers, in a process of their own, in turns."""
     data = subject.encode()
-    functions: dict[str, Callable[[], Any]] = {
-        "dlcodec: encode": subject.encode,
-        f"dlcodec: decode, tau {subject.tau:g}": partial(subject.decode, data),
+    runs: dict[str, Callable[[], tuple[float, float]]] = {
+        "dlcodec: encode": partial(time_run, subject.encode),
+        f"dlcodec: decode, tau {subject.tau:g}": partial(time_run, partial(subject.decode, data)),
     }
-    sizes = dict.fromkeys(functions, len(data))
-    for name in dict.fromkeys(names):
-        peer = load_peer(name, subject)
-        functions |= peer.functions
-        sizes |= dict.fromkeys(peer.functions, peer.bytes)
-    timings = time_in_turns(functions, repeats)
+    sizes = dict.fromkeys(runs, len(data))
+    if not names:
+        timings = time_in_turns(runs, repeats)
+    else:
+        with PeerProcess(list(dict.fromkeys(names)), subject) as peers:
+            runs |= {name: partial(peers.run, name) for name in peers.sizes}
+            sizes |= peers.sizes
+            timings = time_in_turns(runs, repeats)
     return tuple(Whole(name, timing, sizes[name]) for name, timing in timings.items())
 
 

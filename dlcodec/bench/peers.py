@@ -1,4 +1,4 @@
-"""Others on the same picture, in the same process: CompressAI's own code on the same network, JPEG XL and AVIF."""
+"""Others on the same picture: CompressAI's own code on the same network, JPEG XL and AVIF."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from dlcodec.bench.clock import Meter, count_parts, time_in_turns, time_parts
+from dlcodec.bench.clock import Meter, count_parts, time_in_turns, time_parts, time_run
 
 
 def test_parts_that_come_back_add_up() -> None:
@@ -40,11 +41,13 @@ def test_operations_go_to_the_part_in_which_they_ran() -> None:
 
 def test_functions_are_called_in_turns_after_one_call_to_warm_up() -> None:
     calls: list[str] = []
-    timings = time_in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    timings = time_in_turns({n: partial(time_run, partial(calls.append, n)) for n in "ab"}, 2)
     assert calls == ["a", "b"] * 3
     assert set(timings) == {"a", "b"}
 
 
 def test_the_median_of_the_runs_is_taken() -> None:
     pauses = iter([0.0, 0.2, 0.0, 0.0])  # the first is not measured
-    assert time_in_turns({"a": lambda: time.sleep(next(pauses))}, 3)["a"].seconds == pytest.approx(0, abs=0.1)
+    assert time_in_turns({"a": partial(time_run, lambda: time.sleep(next(pauses)))}, 3)["a"].seconds == pytest.approx(
+        0, abs=0.1
+    )

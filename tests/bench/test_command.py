@@ -12,9 +12,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from dlcodec import installed
 from dlcodec.bench import children, machine
+from dlcodec.bench.peer_process import PeerProcess
+from dlcodec.bench.peers import load_peer
+from dlcodec.bench.subject import choose_subject
 from dlcodec.cli import app
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import DlcodecError, UsageError, WeightsError
 from dlcodec.fusion.denoiser import DenoiserParams
 from dlcodec.info import describe
 from tests.tiny import CHANNELS, make_denoiser, make_network
@@ -133,8 +137,30 @@ def test_without_compressai_its_peer_is_refused_in_one_sentence(monkeypatch: pyt
     for name in [name for name in sys.modules if name.startswith("dlcodec.importing")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "compressai.models", None)
+    found = installed.find("mean-scale")
+    subject = choose_subject(found, None, "70x50", level=1, tau=1, steps=None, device="cpu", precision="auto")
     with pytest.raises(UsageError, match="peer compressai needs the package compressai"):
-        bench("--tau", "1", "--peer", "compressai")
+        load_peer("compressai", subject)
+
+
+def test_peers_have_a_process_as_python_starts_it() -> None:
+    pytest.importorskip("pillow_jxl")
+    found = installed.find("mean-scale")
+    subject = choose_subject(found, None, "70x50", level=1, tau=1, steps=None, device="cpu", precision="auto")
+    with PeerProcess(["jxl"], subject) as peers:
+        assert peers.sizes == dict.fromkeys(("jxl: encode", "jxl: decode"), load_peer("jxl", subject).bytes)
+        assert min(peers.run("jxl: encode")) > 0
+        child = peers._process
+    assert child.poll() is not None
+
+
+def test_peers_whose_process_dies_are_a_failure_in_one_sentence() -> None:
+    found = installed.find("mean-scale")
+    subject = choose_subject(found, None, "70x50", level=1, tau=1, steps=None, device="cpu", precision="auto")
+    with PeerProcess(["avif"], subject) as peers:
+        peers._process.kill()
+        with pytest.raises(DlcodecError, match="the process that runs the peers has ended"):
+            peers.run("avif: decode")
 
 
 def test_whole_commands_and_a_batch_run_in_processes_of_their_own() -> None:
