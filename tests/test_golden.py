@@ -44,6 +44,7 @@ SEALED = (
     (12, "2b3f4a8b8db1568948df92cf1ac4029dad8d3dcbbbc6b36d176f9611018e2390"),
     (13, "5870d60c0f7add6525edf011fc95f020151941399074aba6dcdeb8fb1c940c04"),
     (14, "dff1774838657a7678028934cd3ae86dabe64f4dabed9205228b81fd2cbf3878"),
+    (15, "3b71237fb107223796d2c05c3fd31cc29da8cd6f1fa4189fda3c4c153c3262ef"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 
