@@ -21,7 +21,7 @@ import os, sys, torch
 threads, onednn = int(sys.argv[1]), sys.argv[2] == "on"
 torch.set_num_threads(threads)
 torch.backends.mkldnn.enabled = onednn
-from dlcodec import checkpoint, container
+from dlcodec import container, installed
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.coding import decode_latent
 from dlcodec.loading import load_codec
