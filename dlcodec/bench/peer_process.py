@@ -1,4 +1,4 @@
-"""Peers in a process of their own, as Python starts it: ours keeps freed memory, which would flatter them."""
+"""Peers in a process of their own, which inherits settings of threads: ours keeps freed memory, and so would theirs."""
 
 from __future__ import annotations
 
