@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    from dlcodec.arguments import Device, Precision
+    from dlcodec.arguments import Device, Effort, Precision
     from dlcodec.models import Model
 
 __all__ = [
@@ -75,7 +75,7 @@ def encode(
     tau_hint: float | None = None,
     strip: bool = False,
     thumbnail: int | None = None,
-    refine: bool = False,
+    effort: Effort = "medium",
     precision: Precision = "auto",
     model: str | Path | Model | None = None,
     device: Device = "auto",
@@ -90,8 +90,8 @@ def encode(
     the PSNR at tau 1 in dB, at least. A target beyond the model's range gives the nearest level and a UserWarning;
     with ``strict``, a UsageError. ``strip`` leaves EXIF, XMP and the colour profile out; the pixels become sRGB.
     ``thumbnail`` adds a small picture with this longer side, 16 to 1024 pixels, for ``read_thumbnail``.
-    ``refine`` searches for a latent of less error for its bits, in 22 to 29 times the time.
-    ``precision`` is that of analysis and refinement; ``auto`` takes bfloat16 where the device has it.
+    ``effort``, ``low``, ``medium`` or ``high``, says how long latents are searched that give less error at tau 1 for
+    their bits. ``precision`` is that of analysis and search; ``auto`` takes bfloat16 where the device has it.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another. ``model`` names the weights, as
     in ``open_model``. ``max_pixels`` refuses larger pictures (None: 2^27); ``max_memory`` in GiB bounds what the
     process takes on a CPU.
@@ -132,7 +132,7 @@ def encode(
         tau_hint=tau_hint,
         strict=strict,
         thumbnail=thumbnail,
-        refine=refine,
+        effort=effort,
         precision=precision,
         base=base,
     )

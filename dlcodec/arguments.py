@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dlcodec.errors import UsageError
 
@@ -15,6 +15,8 @@ LEVEL_STEPS = 256
 """A rate level is coded in steps of 1/256."""
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+Effort = Literal["low", "medium", "high"]
+"""How an encoder chooses among latents: as the networks say, corrected once, or by gradient descent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ def check_level(level: float, levels: int) -> None:
     if not (math.isfinite(level) and 0 <= level <= levels - 1):
         only = "; these weights have one rate level" if levels == 1 else ""
         raise UsageError(f"level {level} is outside 0 to {levels - 1}{only}")
+
+
+def check_effort(effort: str) -> None:
+    """Raise UsageError unless ``effort`` is one."""
+    if effort not in get_args(Effort):
+        raise UsageError(f"effort {effort!r} is not one of {', '.join(get_args(Effort))}")
 
 
 def check_tau(tau: float) -> None:

@@ -72,7 +72,7 @@ def read_picture(
     *,
     strip: bool = False,
     warn: Warn = _ignore,
-    per_pixel: int = memory.ENCODE,
+    per_pixel: int = memory.encode_bytes("low"),
 ) -> Picture:
     """The picture in the bytes of an image file; ``name`` is what messages call it.
 

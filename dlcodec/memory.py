@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dlcodec.arguments import Effort
 from dlcodec.errors import LimitError
 from dlcodec.limits import Limits
 
@@ -9,8 +10,7 @@ _GIB = 2**30
 BASE = 832 * 2**20
 """Bytes of the interpreter, torch and the weights, with torch's CUDA build; its CPU build takes half."""
 
-ENCODE = 43
-ENCODE_REFINED = 100
+_ENCODE: dict[Effort, int] = {"low": 43, "medium": 50, "high": 100}
 DECODE = 30
 DECODE_FUSED = 45
 """Bytes a pixel held beside the tiles at the worst moment: pixels, latents, the coder's arrays, D's feature maps."""
@@ -25,6 +25,11 @@ DEFAULT_WORK = _GIB
 """Bytes for a tile when nobody bounds the memory."""
 
 _LEAST_WORK = 128 * 2**20
+
+
+def encode_bytes(effort: Effort) -> int:
+    """Bytes a pixel that an encode of this effort holds beside the tiles."""
+    return _ENCODE[effort]
 
 
 def widened(per_pixel: int, latent_channels: int) -> int:

@@ -204,7 +204,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
                 im,
                 level=_choose_level(options),
                 tau_hint=options.get("tau_hint"),
-                refine=bool(options.get("refine")),
+                effort=options.get("effort", "medium"),
                 precision=options.get("precision", "auto"),
                 model=options.get("model"),
                 max_pixels=_limits().pixels,

@@ -11,12 +11,22 @@ from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import container, installed, memory
-from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_level, check_sampling, check_tau
+from dlcodec.arguments import (
+    LEVEL_STEPS,
+    Crop,
+    Device,
+    Effort,
+    Precision,
+    check_effort,
+    check_level,
+    check_sampling,
+    check_tau,
+)
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.codecs.base import Codec, CodingSteps
 from dlcodec.coding import Lap, code_known, decode_latent, run_steps, unwatched, watched
 from dlcodec.entropy.coder import Encoder
-from dlcodec.errors import CorruptFileError, WeightsError
+from dlcodec.errors import CorruptFileError, UsageError, WeightsError
 from dlcodec.fusion.fuse import choose_dtype, choose_synthesis_dtype
 from dlcodec.fusion.noise import latent_noise
 from dlcodec.image import pad
@@ -26,6 +36,7 @@ from dlcodec.painting import View, base_picture, paint, repeatable, transform_ti
 from dlcodec.picture import RGB
 
 AfterStep = Callable[[], None]
+Improve = Callable[[Any, int, Lap], Any]
 
 
 def quantise_level(level: float, levels: int) -> int:
@@ -39,7 +50,7 @@ class AnalysedImage:
     """An image after the analysis transform, to be coded at any level; ``transformed`` is the codec's own.
 
     ``sections`` accompany it in its file; ``tile`` and ``work`` say how its memory is bounded, in latents and bytes.
-    ``refine`` takes its latents at a level to better ones, where that is wanted.
+    ``improve`` takes its latents at a level to better ones.
     """
 
     found: Checkpoint
@@ -51,15 +62,15 @@ class AnalysedImage:
     sections: tuple[container.Section, ...]
     tile: int | None
     work: int
-    refine: Callable[[Any, int], Any] | None
+    improve: Improve
 
-    def coding_steps(self, level: int) -> CodingSteps:
+    def coding_steps(self, level: int, lap: Lap = unwatched) -> CodingSteps:
         """The steps that encode the image at ``level``, in steps of 1/256."""
         height, width = (side + -side % self.codec.stride for side in (self.height, self.width))
         with repeatable(self.codec.device):
             latents = self.codec.latents(self.transformed, level, self.tile)
-        if self.refine:
-            latents = self.refine(latents, level)
+        lap("hyper-analysis")
+        latents = self.improve(latents, level, lap)
         return self.codec.coding_steps(height, width, level, latents)
 
     def header(self, level: int, digest: int) -> container.Header:
@@ -73,19 +84,49 @@ class AnalysedImage:
         return container.pack(self.header(level, digest), (latents, *self.sections))
 
 
-def _refinement(
-    codec: Codec, x: Tensor, work: int, after_step: AfterStep, *, halved: bool
-) -> Callable[[Any, int], Any]:
+def _leave(latents: Any, level: int, lap: Lap) -> Any:
+    return latents
+
+
+def _correction(codec: Codec, transformed: Any, crop: Crop, tile: int | None, work: int, *, halved: bool) -> Improve:
+    """How the latents of a picture that was ``transformed``, ``crop`` without its padding, are corrected."""
+    rows, columns = (-(-side // codec.latent_stride) for side in (crop.height, crop.width))
+
+    def improve(latents: Any, level: int, lap: Lap) -> Any:
+        def echo(y_hat: Tensor) -> Tensor:
+            lap("exact path")
+            x = _input(base_picture(codec, y_hat, crop, work, halved=halved), codec)
+            with repeatable(codec.device):
+                seen: Tensor = codec.transform(x, tile, halved=halved)
+            for beyond in (slice(rows, None), slice(None)), (slice(None), slice(columns, None)):
+                seen[:, :, *beyond] = transformed[:, :, *beyond]  # what padding loses is no loss
+            return seen
+
+        corrected = codec.correct(latents, level, echo)
+        lap("correction")
+        return corrected
+
+    return improve
+
+
+def _refinement(codec: Codec, x: Tensor, work: int, after_step: AfterStep, *, halved: bool) -> Improve:
     """How the latents of ``x`` (1, 3, H, W) uint8 are refined in ``work`` bytes."""
     device = codec.device
     rows, columns = (-(-side // codec.stride) * codec.stride // codec.latent_stride for side in x.shape[2:])
     tile = transform_tile(codec, rows, columns, work // memory.BACKWARD, codec.synthesis_halo)
 
-    def refine(latents: Any, level: int) -> Any:
+    def improve(latents: Any, level: int, lap: Lap) -> Any:
         with repeatable(device):
-            return codec.refine(latents, x, level, tile, halved=halved, after_step=after_step)
+            refined = codec.refine(latents, x, level, tile, halved=halved, after_step=after_step)
+        lap("refinement")
+        return refined
 
-    return refine
+    return improve
+
+
+def _input(rgb: RGB, codec: Codec) -> Tensor:
+    """A picture as ``transform`` takes it, (1, 3, H, W) uint8 with its padding."""
+    return torch.from_numpy(pad(rgb, codec.stride)).permute(2, 0, 1)[None]
 
 
 def analyse_image(
@@ -95,28 +136,31 @@ def analyse_image(
     limits: Limits,
     tau_hint: float | None,
     sections: Sequence[container.Section],
-    refine: bool,
+    effort: Effort,
     precision: Precision,
     after_step: AfterStep,
 ) -> AnalysedImage:
     """Run the analysis transform of a checkpoint over (H, W, 3) uint8 sRGB; the rest as in ``encode_image``."""
+    check_effort(effort)
     halved = choose_dtype(precision, device) == torch.bfloat16
     codec = load_codec(found, device)
-    if refine:
-        codec.check_refinable()
+    if effort == "high" and codec.unsearchable:
+        raise UsageError(codec.unsearchable)
     height, width = rgb.shape[:2]
-    padded = pad(rgb, codec.stride)
-    per_pixel = memory.widened(memory.ENCODE_REFINED if refine else memory.ENCODE, codec.latent_channels)
+    x = _input(rgb, codec)
+    per_pixel = memory.widened(memory.encode_bytes(effort), codec.latent_channels)
     work = memory.work_memory(limits, width * height, per_pixel)
-    rows, columns = (side // codec.latent_stride for side in padded.shape[:2])
+    rows, columns = (side // codec.latent_stride for side in x.shape[2:])
     tile = transform_tile(codec, rows, columns, work, codec.synthesis_halo)
-    x = torch.from_numpy(padded).permute(2, 0, 1)[None]
     with repeatable(device):
         transformed = codec.transform(x, tile, halved=halved)
     hint = None if tau_hint is None else round(tau_hint * container.TAU_STEPS)
-    unpadded = x[:, :, :height, :width]
-    refining = _refinement(codec, unpadded, work, after_step, halved=halved) if refine else None
-    return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work, refining)
+    improve: Improve = _leave
+    if effort == "high":
+        improve = _refinement(codec, x[:, :, :height, :width], work, after_step, halved=halved)
+    elif effort == "medium" and not codec.unsearchable:
+        improve = _correction(codec, transformed, Crop(0, 0, width, height), tile, work, halved=halved)
+    return AnalysedImage(found, codec, transformed, width, height, hint, tuple(sections), tile, work, improve)
 
 
 def encode_image(
@@ -127,7 +171,7 @@ def encode_image(
     *,
     tau_hint: float | None = None,
     sections: Sequence[container.Section] = (),
-    refine: bool = False,
+    effort: Effort = "medium",
     precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: Checkpoint | None = None,
@@ -137,10 +181,10 @@ def encode_image(
 
     ``level`` is real, from 0 (smallest) to the model's last; None takes the model's default.
     ``tau_hint`` in [0, 1] is the tau that decoders take unless they are told another; kept in steps of 1/254.
-    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``refine`` searches
-    for a latent of less rate and error, and calls ``after_step`` after each of ``refinement.STEPS`` steps.
-    ``precision`` is that of analysis and refinement. ``base`` are the weights, if not the installed ones of the default
-    family; ``lap`` as in ``Lap``.
+    ``sections`` follow the latents: what accompanies the picture, from ``sections.pack_extras``. ``effort`` says how
+    latents are chosen (``codecs.correction``, ``codecs.refinement``); ``high`` calls ``after_step`` after each of
+    ``refinement.STEPS`` steps. ``precision`` is that of analysis and of this choice. ``base`` are the weights, if not
+    the installed ones of the default family; ``lap`` as in ``Lap``.
     Raises LimitError, UsageError, WeightsError.
     """
     if tau_hint is not None:
@@ -150,11 +194,10 @@ def encode_image(
     if level is None:
         level = found.config["default_level"]
     steps_of_level = quantise_level(level, found.levels)
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, precision, after_step)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, effort, precision, after_step)
     lap("analysis")
     encoder = Encoder(image.codec.models)
-    steps = image.coding_steps(steps_of_level)
-    lap("hyper-analysis")
+    steps = image.coding_steps(steps_of_level, lap)
     _, digest = run_steps(steps, watched(code_known(encoder), lap))
     lap("exact path")
     return image.pack(steps_of_level, digest, encoder.finish())

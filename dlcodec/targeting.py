@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlcodec import checkpoint as checkpoints
 from dlcodec import installed
-from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Precision, check_tau
+from dlcodec.arguments import LEVEL_STEPS, Crop, Device, Effort, Precision, check_tau
 from dlcodec.codecs.base import Integers
 from dlcodec.coding import code_known, run_steps
 from dlcodec.container import SECTION_GREY, Section
@@ -142,7 +142,7 @@ def encode_picture(
     tau_hint: float | None = None,
     strict: bool = False,
     thumbnail: int | None = None,
-    refine: bool = False,
+    effort: Effort = "medium",
     precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
@@ -155,7 +155,7 @@ def encode_picture(
     sections = pack_extras(picture.extras)
     if thumbnail is not None:
         sections += (pack_thumbnail(picture, thumbnail),)
-    given: dict[str, Any] = {"tau_hint": tau_hint, "sections": sections, "refine": refine}
+    given: dict[str, Any] = {"tau_hint": tau_hint, "sections": sections, "effort": effort}
     given |= {"precision": precision, "after_step": after_step, "base": base}
     if target is None:
         return encode_image(picture.rgb, level, device, limits, **given), None
@@ -171,7 +171,7 @@ def encode_to_target(
     tau_hint: float | None = None,
     strict: bool = False,
     sections: Sequence[Section] = (),
-    refine: bool = False,
+    effort: Effort = "medium",
     precision: Precision = "auto",
     after_step: AfterStep = lambda: None,
     base: checkpoints.Checkpoint | None = None,
@@ -183,7 +183,7 @@ def encode_to_target(
     1 % below what a PSNR stands for, which is 0.044 dB above it. Where the target lies outside the model's range for
     this picture, the nearest end of the range is taken; with ``strict`` that raises UsageError, since the target is an
     argument out of its range. (LimitError says that a picture is more than dlcodec works on.)
-    The same picture and target give the same bytes. ``refine`` and ``after_step`` are as in ``encode_image``, at each
+    The same picture and target give the same bytes. ``effort`` and ``after_step`` are as in ``encode_image``, at each
     level that is tried, and so is ``precision``. ``base`` are the weights, if not those that are installed; of one
     level alone they meet no target. Raises LimitError, UsageError, WeightsError.
     """
@@ -194,13 +194,13 @@ def encode_to_target(
     found = base or installed.find(checkpoints.DEFAULT_FAMILY)
     if found.levels == 1:
         raise UsageError("a target needs weights of several rate levels; these have one")
-    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, refine, precision, after_step)
+    image = analyse_image(rgb, found, choose_device(device), limits, tau_hint, sections, effort, precision, after_step)
     last = (found.levels - 1) * LEVEL_STEPS
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)
         low, high, slope = target.value, target.value + PSNR_ABOVE, _PSNR_SLOPE / LEVEL_STEPS
         start = None
-        if not refine:  # which moves what would be forecast
+        if effort != "high":  # which moves what would be forecast
             quick = partial(search.psnr_of, halved=choose_dtype(precision, image.codec.device) == torch.bfloat16)
             start = forecast_level(image, quick, (low + high) / 2, last, slope)
         below, above = search_level(search.psnr, low, high, last, slope, start)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dlcodec import container, installed
+from dlcodec.arguments import Effort
 from dlcodec.coding import decode_latent
 from dlcodec.errors import UsageError
 from dlcodec.image import load
@@ -32,11 +33,11 @@ pytestmark = [
 
 
 def check(
-    rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName, *, refine: bool = False
+    rgb: RGB, family: str, level: float | None, encoder: DeviceName, decoder: DeviceName, *, effort: Effort = "medium"
 ) -> None:
     """The latents are those of the encoder, checked by their digest; the pictures differ by 2 of 255 at most."""
     found = installed.find(family)
-    data = encode_image(rgb, level, encoder, base=found, refine=refine)
+    data = encode_image(rgb, level, encoder, base=found, effort=effort)
     file = container.unpack(data, DEFAULT_LIMITS)
     latents = [decode_latent(file, load_codec(found, torch.device(device))) for device in (encoder, decoder)]
     assert np.array_equal(*latents)
@@ -53,7 +54,7 @@ def test_a_photograph_crosses_over(
 
 def test_a_refined_photograph_crosses_over(photo: RGB, family: str, encoder: DeviceName, decoder: DeviceName) -> None:
     try:
-        check(photo[:200, :300], family, 3, encoder, decoder, refine=True)
+        check(photo[:200, :300], family, 3, encoder, decoder, effort="high")
     except UsageError as error:
         pytest.skip(str(error))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcodec.arguments import Precision, check_level, check_tau
+from dlcodec.arguments import Effort, Precision, check_level, check_tau
 from dlcodec.cli.batching import AsJson, Jobs, OutDir, Recursive, Resume, check_streams, named, report
 from dlcodec.cli.options import Device, Force, MaxMemory, MaxPixels, Model, count_steps
 from dlcodec.cli.starting import keeping_all
@@ -101,14 +101,12 @@ def encode(
     thumbnail: Annotated[
         int | None, typer.Option(metavar="SIDE", help="Add a small picture with this longer side, 16 to 1024 pixels.")
     ] = None,
-    refine: Annotated[
-        bool,
-        typer.Option(
-            "--refine", help="Search for a better latent: more PSNR for the same bytes, in 22 to 29 times the time."
-        ),
-    ] = False,
+    effort: Annotated[
+        Effort,
+        typer.Option(help="How to choose latents: in half the time of medium, or for more PSNR, in ten times its."),
+    ] = "medium",
     precision: Annotated[
-        Precision, typer.Option(help="Number type of analysis and refinement; auto: bf16 where the device has it.")
+        Precision, typer.Option(help="Number type of analysis and this choice; auto: bf16 where the device has it.")
     ] = "auto",
     device: Device = "auto",
     force: Force = False,
@@ -177,7 +175,7 @@ def encode(
                 return Finished((_encoded(goal, size, there, missed if above else None, skipped=True),))
         refuse_output(goal, force=force)
         data = read_input(job.source, limits.file_bytes)
-        held = memory.ENCODE_REFINED if refine else memory.ENCODE
+        held = memory.encode_bytes(effort)
         return read_picture(data, job.name, limits, strip=strip, warn=warn_of(job), per_pixel=held)
 
     def work(job: Job, picture: Picture) -> Iterator[tuple[bytes, str | None]]:
@@ -193,7 +191,7 @@ def encode(
             tau_hint=tau_hint,
             strict=strict,
             thumbnail=thumbnail,
-            refine=refine,
+            effort=effort,
             precision=precision,
             after_step=count_steps(None if target else STEPS, "refinement") if len(planned) == 1 else lambda: None,
             base=found,

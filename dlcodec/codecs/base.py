@@ -100,8 +100,15 @@ class Codec(Protocol):
         Raises WeightsError where they are not finite.
         """
 
-    def check_refinable(self) -> None:
-        """Raise UsageError where ``refine`` cannot work."""
+    @property
+    def unsearchable(self) -> str | None:
+        """Why ``correct`` and ``refine`` cannot work, or None where they can."""
+
+    def correct(self, latents: Any, level: int, echo: Callable[[Tensor], Tensor]) -> Any:
+        """What ``latents`` gave, some symbols moved by one so that rate and squared error at tau = 1 are smaller.
+
+        ``echo`` takes y_hat, as ``to_float`` has it, to what ``transform`` gives of the picture that it decodes to.
+        """
 
     def refine(
         self,

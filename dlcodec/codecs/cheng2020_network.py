@@ -140,6 +140,7 @@ class Cheng2020Network(HyperpriorNetwork):
             LayerPlan("entropy_parameters.4", "none", activate=False),
         ),
     }
+    autoregressive = True
     training_format = torch.contiguous_format
     """In channels_last, torch 2.13 corrupts its heap in the backward pass on a CPU."""
 

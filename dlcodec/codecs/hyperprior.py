@@ -17,9 +17,10 @@ from torch.nn import functional
 from dlcodec.arguments import LEVEL_STEPS
 from dlcodec.changes import UNCHANGED, SynthesisChanges
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers, Synthesis
+from dlcodec.codecs.correction import correct
 from dlcodec.codecs.halved import HalvedTransform
 from dlcodec.codecs.hyperprior_network import HyperpriorNetwork, HyperpriorParams, level_gain
-from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, refine
+from dlcodec.codecs.refinement import ErrorGradient, bits_per_error, lambdas_known, refine
 from dlcodec.entropy.coder import Models
 from dlcodec.entropy.exact import (
     ACTIVATION_BITS,
@@ -31,7 +32,7 @@ from dlcodec.entropy.exact import (
 )
 from dlcodec.entropy.length import CodeLength
 from dlcodec.entropy.tables import TableSet
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.tiles import run_by_tiles
 
 _UNIT = 1 << ACTIVATION_BITS
@@ -43,15 +44,27 @@ _BLOCK = 8
 
 @dataclass(frozen=True, slots=True)
 class HyperpriorLatents:
-    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float32."""
+    """What the encoder knows before coding: symbols of z (N, h, w) int32, and y times its gain (M, 4h, 4w) float32.
+
+    ``features`` is what the exact h_s says of these symbols, where that is known already.
+    """
 
     z_symbols: Integers
     y: npt.NDArray[np.float32]
+    features: Integers | None = None
 
 
 def round_to_symbols(y: npt.NDArray[np.float32], mu: Integers) -> Integers:
     """The symbols of ``y`` around its means ``mu`` with ACTIVATION_BITS, int32 of one shape."""
     symbols: Integers = np.rint(y - mu / _UNIT).clip(-_LARGEST, _LARGEST).astype(np.int32)
+    return symbols
+
+
+def round_by_channels(y: npt.NDArray[np.float32], mu: Integers) -> Integers:
+    """The same of a whole latent, one channel at a time, since float64 is large."""
+    symbols = np.empty_like(mu)
+    for channel, values, means in zip(symbols, y, mu, strict=True):
+        channel[...] = round_to_symbols(values, means)
     return symbols
 
 
@@ -216,15 +229,32 @@ class HyperpriorCodec(ABC):
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
         """The table and the mean of each symbol of y, given what the exact h_s says, all (M, h, w) int32.
 
-        Raises UsageError, unless a codec has its own: where they depend on no other symbol of y.
+        For a codec where they depend on no other symbol of y, and which has its own.
         """
-        raise UsageError(f"{self.family} predicts symbols from earlier ones; its latents cannot be refined")
+        raise NotImplementedError
 
-    def check_refinable(self) -> None:
+    @property
+    def unsearchable(self) -> str | None:
         """As in ``codecs.base``: rounding a symbol otherwise may not change the tables of later ones."""
-        if type(self).predict is HyperpriorCodec.predict:
-            self.predict(np.empty(0, np.int32))
-        bits_per_error(self._lambdas, 0)
+        if self.network.autoregressive:
+            return f"{self.family} predicts symbols from earlier ones; there is no search for better latents"
+        if not lambdas_known(self._lambdas):
+            return "the weights do not say what they were trained for (lambda); there is no search for better latents"
+        return None
+
+    @torch.inference_mode()
+    def correct(self, latents: HyperpriorLatents, level: int, echo: Callable[[Tensor], Tensor]) -> HyperpriorLatents:
+        """As in ``codecs.base``: symbols move around the means that z gives them, and z stays."""
+        features = self.hyper_synthesis(latents.z_symbols, level)
+        index, mu = self.predict(features)
+        symbols = round_by_channels(latents.y, mu)
+        gain = level_gain(self._transforms.gain, level / LEVEL_STEPS)
+        seen = echo(self.to_float(latent_of(symbols, mu), level)).mul(gain)[0].cpu().numpy()
+        y = np.divide(mu, _UNIT, dtype=np.float32)
+        lost = np.subtract(latents.y, seen, out=seen)
+        correct(symbols, index, latents.y - y, lost, CodeLength(self.models.tables))
+        y += symbols
+        return HyperpriorLatents(latents.z_symbols, y, features)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -259,7 +289,8 @@ class HyperpriorCodec(ABC):
         shape = (self.hyper_tables, height // self.stride, width // self.stride)
         channels = np.broadcast_to(np.arange(self.hyper_tables, dtype=np.int32)[:, None, None], shape)
         z_symbols = yield CodingStep(channels, latents.z_symbols if latents else None)
-        features = self.hyper_synthesis(z_symbols, level)
+        known = latents.features if latents else None
+        features = self.hyper_synthesis(z_symbols, level) if known is None else known
         return (yield from self.code_latent(features, latents.y if latents else None))
 
     @torch.inference_mode()

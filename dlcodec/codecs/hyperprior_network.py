@@ -43,6 +43,8 @@ class HyperpriorNetwork(nn.Module, ABC):
     """N and M as it is trained."""
     exact_groups: ClassVar[ExactGroups]
     """The layers of the third line by group; ``h_s`` is one. A checkpoint's config has ``<group>_shifts``."""
+    autoregressive: ClassVar[bool] = False
+    """Whether the prediction of a symbol depends on other symbols of y."""
     training_format: ClassVar[torch.memory_format] = torch.channels_last
     """The memory format in which it is trained."""
 

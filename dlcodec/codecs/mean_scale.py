@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlcodec.codecs.base import CodingStep, CodingSteps, Integers
-from dlcodec.codecs.hyperprior import HyperpriorCodec, latent_of, round_to_symbols
+from dlcodec.codecs.hyperprior import HyperpriorCodec, latent_of, round_by_channels
 from dlcodec.codecs.mean_scale_network import MeanScaleNetwork
 
 
@@ -29,7 +29,7 @@ class MeanScaleCodec(HyperpriorCodec):
     usual_bytes_per_latent = 560 * HyperpriorCodec.latent_stride**2
 
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
-        """The table and the mean of each symbol. May overwrite ``features``."""
+        """The table and the mean of each symbol."""
         sigma, mu = np.split(features, 2)
         index = self.scales.index(sigma)
         index += self.hyper_tables
@@ -38,9 +38,5 @@ class MeanScaleCodec(HyperpriorCodec):
     def code_latent(self, features: Integers, y: npt.NDArray[np.float32] | None) -> CodingSteps:
         """One step, in the shape of the latent."""
         index, mu = self.predict(features)
-        symbols = None
-        if y is not None:
-            symbols = np.empty_like(mu)
-            for channel, values, mean in zip(symbols, y, mu, strict=True):  # one at a time: float64 is large
-                channel[...] = round_to_symbols(values, mean)
+        symbols = None if y is None else round_by_channels(y, mu)
         return latent_of((yield CodingStep(index, symbols)), mu)

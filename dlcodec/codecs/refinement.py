@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dlcodec.codecs.base import Integers
 from dlcodec.codecs.hyperprior_network import level_gain
 from dlcodec.entropy.length import CodeLength
-from dlcodec.errors import UsageError, WeightsError
+from dlcodec.errors import WeightsError
 from dlcodec.tiles import spans
 
 STEPS = 10
@@ -34,13 +34,13 @@ _EDGE = 1e-4
 _TINY = 1e-8
 
 
-def bits_per_error(lambdas: Sequence[object], level: float) -> float:
-    """What a squared error of 1 may cost in bits, pixels being from 0 to 1: ERROR_WEIGHT lambda 255^2 / 3 channels.
+def lambdas_known(lambdas: Sequence[object]) -> bool:
+    """Whether those of all levels are, as a checkpoint gives them."""
+    return all(isinstance(each, int | float) and 0 < each < math.inf for each in lambdas)
 
-    ``lambdas`` are those of the levels, as a checkpoint gives them. Raises UsageError where they are not known.
-    """
-    if not all(isinstance(each, int | float) and 0 < each < math.inf for each in lambdas):
-        raise UsageError("the weights do not say what they were trained for (lambda); latents cannot be refined")
+
+def bits_per_error(lambdas: Sequence[float], level: float) -> float:
+    """What a squared error of 1 may cost in bits, pixels being from 0 to 1: ERROR_WEIGHT lambda 255^2 / 3 channels."""
     return float(level_gain(torch.tensor(lambdas)[:, None], level)) * ERROR_WEIGHT * 255**2 / 3
 
 

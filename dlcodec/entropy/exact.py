@@ -153,16 +153,17 @@ class ScaleLadder:
         return len(self.thresholds) + 1
 
     def index(self, sigma: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """Overwrite ``sigma`` (C, ...) int32 with ACTIVATION_BITS by its scale indices, and return it."""
-        for channel in sigma:  # one at a time: it stays in the cache
+        """The scale indices of ``sigma`` (C, ...) int32 with ACTIVATION_BITS."""
+        index = np.empty_like(sigma)
+        for scales, found in zip(sigma, index, strict=True):  # one channel at a time: it stays in the cache
             if self._lookup is None:
-                channel[...] = np.searchsorted(self.thresholds, channel, side="right")
+                found[...] = np.searchsorted(self.thresholds, scales, side="right")
             else:
                 first = self.thresholds[0] - 1
-                np.clip(channel, first, self.thresholds[-1], out=channel)
-                channel -= first
-                channel[...] = self._lookup[channel]
-        return sigma
+                np.clip(scales, first, self.thresholds[-1], out=found)
+                found -= first
+                found[...] = self._lookup[found]
+        return index
 
 
 @dataclass(frozen=True, slots=True)

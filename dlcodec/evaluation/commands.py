@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from dlcodec.arguments import Device
+from dlcodec.arguments import Device, Effort
 from dlcodec.console import aligned, complain, on_terminal, printable, show
 from dlcodec.errors import InputError, UsageError
 
@@ -75,7 +75,7 @@ def run(
         Path | None, typer.Option(envvar="DLCODEC_METRIC_WEIGHTS", help="Folder of the metrics' weights.")
     ] = None,
     peers: Annotated[str, typer.Option(help="Other codecs on the same images: jpeg, webp, avif, jxl, bpg, vtm.")] = "",
-    refine: Annotated[bool, typer.Option("--refine", help="Encode as 'dlcodec encode --refine' does.")] = False,
+    effort: Annotated[Effort, typer.Option(help="As for encode.")] = "medium",
     device: Annotated[Device, typer.Option(help="As for encode.")] = "auto",
 ) -> None:
     """Encode and decode every image at every point; write results.csv and results.json, print the means.
@@ -96,7 +96,7 @@ def run(
         peers=_names(peers),
         device=device,
         model=model,
-        refine=refine,
+        effort=effort,
     )
     plan, settings, failures = prepare(request)
     from dlcodec.evaluation.lock import hold

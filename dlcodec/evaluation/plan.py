@@ -14,7 +14,7 @@ from typing import Literal, TypeVar, get_args
 import torch
 
 from dlcodec import installed
-from dlcodec.arguments import Device, check_level, check_sampling, check_tau
+from dlcodec.arguments import Device, Effort, check_level, check_sampling, check_tau
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import DlcodecError, InputError, UsageError
 from dlcodec.evaluation.metrics import METRICS, LpipsNet, Measure, load_measure, lpips_weights
@@ -49,7 +49,7 @@ class Request:
     peers: tuple[str, ...]
     device: Device
     model: str | None = None
-    refine: bool = False
+    effort: Effort = "medium"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Plan:
     fid: PatchFid | None
     device: Device
     base: Checkpoint
-    refine: bool = False
+    effort: Effort = "medium"
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -174,7 +174,7 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         versions=find_versions(_PACKAGES),
         metric_weights=_weights_digests((*measures, *fids), request.metric_weights),
         default_steps=int(fusion.config["steps"]) if fusion else None,
-        refine=request.refine,
+        effort=request.effort,
     )
     plan = Plan(
         source=request.source,
@@ -185,6 +185,6 @@ def prepare(request: Request) -> tuple[Plan, Settings, list[Failure]]:
         fid=fids.get("fid"),
         device=request.device,
         base=base,
-        refine=request.refine,
+        effort=request.effort,
     )
     return plan, settings, [Failure(name, str(error), error.exit_code) for name, error in missing.items()]

@@ -18,15 +18,15 @@ def results_of(run: Run, found: Checkpoint) -> dict[str, Any]:
     """Mean rate, PSNR and LPIPS (where measured) at tau 1, of a fusion network at tau 0 too, as ``models.Model`` says.
 
     A base has all its whole levels, a fusion network those of the run, in its own number of steps. Raises UsageError
-    when the run is of other weights, of refined latents, or lacks a level.
+    when the run is of other weights, of another effort than the usual, or lacks a level.
     """
     settings = run.settings
     theirs = settings.fusion if found.is_fusion else settings.base
     if theirs != found.digest:
         had = f"{theirs[:16]}" if theirs else "no fusion network"
         raise UsageError(f"the results in {run.name} were measured with {had}, not with {found.digest[:16]}")
-    if settings.refine:
-        raise UsageError(f"the results in {run.name} are of --refine, not of what the weights do by themselves")
+    if settings.effort != "medium":
+        raise UsageError(f"the results in {run.name} are of --effort {settings.effort}, not of the usual one")
     rows = {
         (row.point.quality, row.point.tau): row
         for row in at_main_setting(run, run.means)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dlcodec.arguments import Effort
 from dlcodec.errors import InputError
 from dlcodec.evaluation.metrics import METRICS
 from dlcodec.files import readable, write_atomically
@@ -76,7 +77,7 @@ class Settings:
     versions: Mapping[str, str]
     default_steps: int | None = None
     metric_weights: Mapping[str, str] = field(default_factory=dict)
-    refine: bool = False
+    effort: Effort = "medium"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ def read_run(folder: Path) -> Run:
         if (schema := document["schema"]) != SCHEMA:
             raise InputError(f"the results in {folder} have schema {schema!r}; this version reads schema {SCHEMA}")
         kept = document["settings"]
+        if "effort" not in kept:  # written before there were efforts
+            kept["effort"] = "high" if kept.pop("refine", False) else "low"
         settings = Settings(**{**kept, "metrics": tuple(kept["metrics"])})
         if unknown := [name for name in settings.metrics if name not in METRICS]:
             raise InputError(f"the results in {folder} have the metric {unknown[0]!r}, which this version lacks")

@@ -104,7 +104,7 @@ def code(
     if coded and path.is_file():
         data = read_bounded(path, DEFAULT_LIMITS.file_bytes)
     else:
-        data = encode_image(rgb, first.quality, plan.device, base=plan.base, refine=plan.refine)
+        data = encode_image(rgb, first.quality, plan.device, base=plan.base, effort=plan.effort)
         make_folder(path.parent)
         write_atomically(path, data, force=True)
     file = unpack(data, DEFAULT_LIMITS)

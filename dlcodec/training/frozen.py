@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.utils.hooks import RemovableHandle
 
 from dlcodec import checkpoint
+from dlcodec.codecs.correction import ERROR_WEIGHT, OVERSHOOT
 from dlcodec.codecs.hyperprior_network import HyperpriorParams
+from dlcodec.codecs.refinement import lambdas_known
 from dlcodec.errors import UsageError
 from dlcodec.fusion.blocks import MOST_HIDDEN, BlockPlace, ResidualBlock
 from dlcodec.training.base_stage import initialise
@@ -46,6 +49,8 @@ class FrozenBase:
         self.memory_format = model.network.training_format
         convert_conv2d_weight_memory_format(model, self.memory_format)
         self._network, self.g_a = model.network, model.network.g_a
+        self._gaussian = model.gaussian_conditional
+        self._corrects = not self._network.autoregressive and lambdas_known(found.config["lambdas"])
         self._medians = model.entropy_bottleneck._get_medians()[None].detach()
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
         self.synthesis_shapes = {n: p.shape for n, p in self._network.g_s.named_parameters() if p.ndim == 4}
@@ -57,16 +62,36 @@ class FrozenBase:
                 layer.register_forward_hook(partial(self._change, f"{name}.weight"))
         self._synthesis = torch.compile(self._adapted) if compile_ else self._adapted
 
+    @torch.no_grad()
     def decode(self, y: Tensor, level: Tensor) -> Tensor:
-        """What the decoder receives of the latent ``y`` (B, M, h, w) when coded at ``level`` (B,), real-valued."""
-        net = self._network
-        with torch.no_grad():
-            scaled = y.float() * _rows(net.gain, level)
-            with self._autocast:
-                z = net.h_a(scaled)
-            z_hat = quantize_ste(z.float() * _rows(net.hgain, level) - self._medians) + self._medians
-            features = net.h_s(z_hat * _rows(net.hinv, level))
-            return net.receive(features, scaled) * _rows(net.inv_gain, level)
+        """What the decoder receives of the latent ``y`` (B, M, h, w) when coded at ``level`` (B,), real-valued.
+
+        Corrected (codecs/correction.py) where encoders do that.
+        """
+        net, inverse = self._network, _rows(self._network.inv_gain, level)
+        gain = _rows(net.gain, level)
+        scaled = y.float() * gain
+        with self._autocast:
+            z = net.h_a(scaled)
+        z_hat = quantize_ste(z.float() * _rows(net.hgain, level) - self._medians) + self._medians
+        features = net.h_s(z_hat * _rows(net.hinv, level))
+        received = net.receive(features, scaled)
+        if self._corrects:
+            picture = (self.synthesise(received * inverse).clamp(0, 1) * 255).round() / 255
+            lost = scaled - self.analyse(picture.contiguous(memory_format=self.memory_format)) * gain
+            sigma, mu = net.predict(features, received)
+            received = received + self._moves(received, scaled, lost, sigma, mu)
+        return received * inverse
+
+    def _moves(self, received: Tensor, scaled: Tensor, lost: Tensor, sigma: Tensor, mu: Tensor) -> Tensor:
+        """Those of ``codecs.correction``, with the bits of a Gaussian and trust in crops of photographs."""
+        least, moves = torch.full_like(received, math.inf), torch.zeros_like(received)
+        for move in (0, -1, 1):
+            _, likelihood = self._gaussian(received + move, sigma, mu)
+            total = ERROR_WEIGHT * (abs(move) - 2 * OVERSHOOT * move * lost) - likelihood.log2()
+            moves = torch.where(total < least, move, moves)
+            least = torch.minimum(total, least)
+        return moves * (moves * (scaled - received) > 0)
 
     def analyse(self, x: Tensor) -> Tensor:
         """``g_a(x)``, (B, M, H/16, W/16) float32."""

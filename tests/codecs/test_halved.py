@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 import dlcodec
 import dlcodec.pillow  # registers itself
 from dlcodec import checkpoint, installed
-from dlcodec.arguments import Precision
+from dlcodec.arguments import Effort, Precision
 from dlcodec.codecs.halved import HalvedTransform, subpixel
 from dlcodec.codecs.hyperprior import HyperpriorCodec
 from dlcodec.codecs.layers import deconv
@@ -79,30 +80,30 @@ def test_only_who_asks_for_bfloat16_by_name_gets_it_at_tau_1(tiny_file: bytes, m
 
 
 @pytest.mark.parametrize("native", [False, True])
-@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("effort", get_args(Effort))
 def test_an_encoder_left_to_choose_takes_bfloat16_where_the_processor_has_it(
-    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, native: bool, refine: bool
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, native: bool, effort: Effort
 ) -> None:
     pretend_bfloat16(monkeypatch, native=native)
     crop = photo[130:230, 200:300]
 
     def encoded(precision: Precision) -> bytes:
-        return encode_image(crop, 2.0, "cpu", precision=precision, refine=refine)
+        return encode_image(crop, 2.0, "cpu", precision=precision, effort=effort)
 
     whole, halved = encoded("fp32"), encoded("bf16")
     assert whole != halved
     assert encoded("auto") == (halved if native else whole)
     assert encoded("bf16") == halved
-    assert dlcodec.encode(crop, level=2, precision="bf16", refine=refine, device="cpu") == halved
+    assert dlcodec.encode(crop, level=2, precision="bf16", effort=effort, device="cpu") == halved
 
 
-@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("effort", get_args(Effort))
 def test_float32_asked_for_by_name_runs_nothing_in_bfloat16(
-    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, refine: bool
+    tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch, effort: Effort
 ) -> None:
     pretend_bfloat16(monkeypatch, native=True)
     monkeypatch.setattr(HalvedTransform, "__init__", lambda *_: pytest.fail("bfloat16"))
-    encode_image(photo[:64, :64], 1.0, "cpu", precision="fp32", refine=refine)
+    encode_image(photo[:64, :64], 1.0, "cpu", precision="fp32", effort=effort)
 
 
 @pytest.mark.parametrize("level", [0, 3.5, 7])

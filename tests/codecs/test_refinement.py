@@ -1,4 +1,4 @@
-"""Refined latents cost less, whatever the picture; their gradients are those of the error of the real pixels."""
+"""Searched latents cost less, whatever the picture; gradients are those of the error of the real pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 import dlcodec
 import dlcodec.pillow  # registers itself
 from dlcodec import cli, installed, pipeline
+from dlcodec.arguments import Effort
 from dlcodec.codecs.refinement import STEPS, ErrorGradient
 from dlcodec.errors import LimitError, UsageError, WeightsError
 from dlcodec.image import psnr
@@ -35,23 +37,33 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLCODEC_WEIGHTS", "")
 
 
-def cost(rgb: RGB, level: int, *, refine: bool) -> float:
+def cost(rgb: RGB, level: int, *, effort: Effort) -> float:
     """What the weights were trained to make small: bits plus lambda times the squared error."""
     lambdas = installed.find("mean-scale").config["lambdas"]
-    data = encode_image(rgb, float(level), refine=refine)
+    data = encode_image(rgb, float(level), effort=effort)
     error = np.square(decode_image(data, 1.0).astype(float) - rgb).sum() / 3
     return float(8 * len(data) + lambdas[level] * error)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("level", "saving"), [(0, 0.03), (3, 0.03), (7, 0.08)])
-def test_rate_and_error_together_are_smaller(
-    shipped: None, photo: RGB, level: int, saving: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("level", "savings"), [(0, (0.004, 0.03)), (3, (0.008, 0.03)), (7, (0.02, 0.08))], ids=lambda each: str(each)[0]
+)
+def test_more_effort_makes_rate_and_error_together_smaller(
+    shipped: None,
+    photo: RGB,
+    level: int,
+    savings: tuple[float, float],
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pipeline, "choose_dtype", lambda precision, device: dtype)
     crop = photo[130:290, 200:401]
-    assert cost(crop, level, refine=True) < (1 - saving) * cost(crop, level, refine=False)
-    plain, refined = (encode_image(crop, float(level), refine=refine) for refine in (False, True))
+    low, medium, high = (cost(crop, level, effort=effort) for effort in get_args(Effort))
+    assert medium < (1 - savings[0]) * low
+    assert high < (1 - savings[1]) * low
+    plain, corrected, refined = (encode_image(crop, float(level), effort=effort) for effort in get_args(Effort))
+    assert 0.9 * len(plain) < len(corrected) < 1.06 * len(plain)
     assert 0.9 * len(plain) < len(refined) < 1.12 * len(plain)
     assert psnr(crop, decode_image(refined, 1.0)) > psnr(crop, decode_image(plain, 1.0))
 
@@ -62,20 +74,21 @@ def odd_pictures() -> dict[str, RGB]:
     return {"noise": noise, "white": np.full((64, 64, 3), 255, np.uint8), "one pixel": noise[:1, :1], "ramp": ramp}
 
 
+@pytest.mark.parametrize("effort", ["medium", "high"])
 @pytest.mark.parametrize("level", [2, 6])
 @pytest.mark.parametrize("name", odd_pictures())
-def test_pictures_that_are_no_photographs_lose_nothing(shipped: None, name: str, level: int) -> None:
+def test_pictures_that_are_no_photographs_lose_nothing(shipped: None, name: str, level: int, effort: Effort) -> None:
     rgb = odd_pictures()[name]
     rounding = 1.0  # the search does not see that samples become whole numbers: worth less than a bit here
-    assert cost(rgb, level, refine=True) <= cost(rgb, level, refine=False) + rounding
+    assert cost(rgb, level, effort=effort) <= 1.01 * cost(rgb, level, effort="low") + rounding
 
 
 def test_a_step_is_told_each_time_and_the_file_is_the_same_every_time(tiny: Path, photo: RGB) -> None:
     told: list[int] = []
     crop = photo[:90, :130]
-    data = encode_image(crop, 1.5, refine=True, after_step=lambda: told.append(1))
+    data = encode_image(crop, 1.5, effort="high", after_step=lambda: told.append(1))
     assert len(told) == STEPS
-    assert data == encode_image(crop, 1.5, refine=True)
+    assert data == encode_image(crop, 1.5, effort="high")
     assert data != encode_image(crop, 1.5)
     assert decode_image(data, 0.0).shape == crop.shape
 
@@ -84,8 +97,8 @@ def test_inference_mode_around_it_changes_nothing(tiny: Path, photo: RGB) -> Non
     crop = photo[:64, :64]
     load_codec.__globals__["_load_codec"].cache_clear()
     with torch.inference_mode():
-        inside = encode_image(crop, refine=True)
-    assert inside == encode_image(crop, refine=True)
+        inside = encode_image(crop, effort="high")
+    assert inside == encode_image(crop, effort="high")
 
 
 class Doubling(nn.Module):
@@ -129,36 +142,33 @@ def test_bounded_memory_refines_by_tiles(tiny: Path, photo: RGB, monkeypatch: py
         original(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ErrorGradient, "__init__", watch)
-    encode_image(photo, refine=True)
-    encode_image(photo, refine=True, limits=DEFAULT_LIMITS.allow(None, 1.0))
+    encode_image(photo, effort="high")
+    encode_image(photo, effort="high", limits=DEFAULT_LIMITS.allow(None, 1.0))
     assert tiles[0] is None
     assert isinstance(tiles[1], int)
     with pytest.raises(LimitError):
-        encode_image(photo, refine=True, limits=DEFAULT_LIMITS.allow(None, 0.9))
+        encode_image(photo, effort="high", limits=DEFAULT_LIMITS.allow(None, 0.9))
 
 
 def test_a_target_is_met_by_the_refined_file(shipped: None, photo: RGB) -> None:
     crop = photo[130:258, 200:328]
-    data, _ = encode_to_target(crop, Target("bytes", 1200), refine=True)
+    data, _ = encode_to_target(crop, Target("bytes", 1200), effort="high")
     assert 0.99 * 1200 <= len(data) <= 1200
-    assert data == encode_image(crop, dlcodec.read_info(data).level, refine=True)
+    assert data == encode_image(crop, dlcodec.read_info(data).level, effort="high")
 
 
 def test_a_family_that_predicts_from_earlier_symbols_says_no(tiny: Path, photo: RGB) -> None:
     with pytest.raises(UsageError, match="cheng2020 predicts symbols from earlier ones"):
-        encode_image(photo[:64, :64], base=installed.find("cheng2020"), refine=True)
+        encode_image(photo[:64, :64], base=installed.find("cheng2020"), effort="high")
 
 
 @pytest.mark.parametrize("lambdas", [[None] * 3, [0.01, -1, 0.02], ["a", "b", "c"], [float("nan")] * 3])
-def test_weights_of_unknown_lambda_say_so(tiny: Path, photo: RGB, lambdas: list[object]) -> None:
-    codec = load_codec(installed.find("mean-scale"), CPU)
-    latents = codec.latents(codec.transform(torch.zeros(1, 3, 64, 64)), 0)
-    known, codec._lambdas = codec._lambdas, lambdas  # type: ignore[attr-defined]
-    try:
-        with pytest.raises(UsageError, match="lambda"):
-            codec.refine(latents, torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 0)
-    finally:
-        codec._lambdas = known  # type: ignore[attr-defined]
+def test_weights_of_unknown_lambda_say_so(
+    tiny: Path, photo: RGB, lambdas: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_codec(installed.find("mean-scale"), CPU), "_lambdas", lambdas)
+    with pytest.raises(UsageError, match="lambda"):
+        encode_image(photo[:64, :64], effort="high")
 
 
 def test_a_gradient_that_is_not_finite_is_the_fault_of_the_weights(tiny: Path, photo: RGB) -> None:
@@ -173,13 +183,23 @@ def test_every_door_has_it(
     tiny: Path, photo: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     crop = photo[:80, :100]
-    expected = encode_image(crop, 1.0, refine=True)
-    assert dlcodec.encode(crop, level=1, refine=True) == expected
+    expected = encode_image(crop, 1.0, effort="high")
+    assert dlcodec.encode(crop, level=1, effort="high") == expected
     saved = io.BytesIO()
-    Image.fromarray(crop).save(saved, "DLC", level=1, refine=True)
+    Image.fromarray(crop).save(saved, "DLC", level=1, effort="high")
     assert saved.getvalue() == expected
     Image.fromarray(crop).save(tmp_path / "a.png")
-    arguments = ["encode", str(tmp_path / "a.png"), "-o", str(tmp_path / "a.dlc"), "-q", "1", "--refine", "--json"]
+    arguments = [
+        "encode",
+        str(tmp_path / "a.png"),
+        "-o",
+        str(tmp_path / "a.dlc"),
+        "-q",
+        "1",
+        "--effort",
+        "high",
+        "--json",
+    ]
     monkeypatch.setattr(sys, "argv", ["dlcodec", *arguments])
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -79,7 +79,7 @@ def test_a_metric_that_is_not_there_or_not_finite_is_left_out() -> None:
     [
         (WHOLE, replace(SETTINGS, base="c" * 64), BASE, "measured with cccccccccccccccc, not with bbbbbbbbbbbbbbbb"),
         (WHOLE, replace(SETTINGS, fusion=None), FUSION, "measured with no fusion network, not with ffffffffffffffff"),
-        (WHOLE, replace(SETTINGS, refine=True), BASE, "are of --refine"),
+        (WHOLE, replace(SETTINGS, effort="high"), BASE, "are of --effort high"),
         (WHOLE[:1], SETTINGS, BASE, "lack level 1 at tau 1"),
         ([*WHOLE[:2], mean(1, 1, 0.1, images=23)], SETTINGS, BASE, "lack level 1 at tau 1"),
         (WHOLE[:4], SETTINGS, FUSION, "lack level 1 at tau 0"),

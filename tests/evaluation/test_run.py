@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dlcodec import container, installed
+from dlcodec.arguments import Effort
 from dlcodec.checkpoint import Checkpoint
 from dlcodec.errors import InputError, UsageError, WeightsError
 from dlcodec.evaluation import plan
@@ -74,14 +75,14 @@ def test_any_family_is_evaluated(request_of: Start, family: str) -> None:
 
 
 def test_a_refined_run_has_refined_files_and_is_no_other_run(request_of: Start, pictures: Path) -> None:
-    request = request_of(taus=(1.0,), refine=True)
+    request = request_of(taus=(1.0,), effort="high")
     run, _ = finish(request)
-    assert run.settings.refine
+    assert run.settings.effort == "high"
     data = (request.output / "files" / "a.png" / "q2.dlc").read_bytes()
     rgb = load(pictures / "a.png", DEFAULT_LIMITS)
-    assert data == encode_image(rgb, 2.0, "cpu", refine=True)
+    assert data == encode_image(rgb, 2.0, "cpu", effort="high")
     assert data != encode_image(rgb, 2.0, "cpu")
-    with pytest.raises(UsageError, match="begun with refine True, now it is False"):
+    with pytest.raises(UsageError, match="begun with effort high, now it is medium"):
         finish(request_of(taus=(1.0,)))
 
 
@@ -96,9 +97,9 @@ def test_an_interrupted_run_resumes_and_does_nothing_twice(request_of: Start, mo
     encoded: list[float] = []
     original = evaluate.__globals__["encode_image"]
 
-    def count(rgb: object, level: float, device: str, base: Checkpoint, refine: bool) -> bytes:
+    def count(rgb: object, level: float, device: str, base: Checkpoint, effort: Effort) -> bytes:
         encoded.append(level)
-        return original(rgb, level, device, base=base, refine=refine)
+        return original(rgb, level, device, base=base, effort=effort)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", count)
     run, late = finish(request)
@@ -265,10 +266,10 @@ def test_an_unforeseen_fault_of_one_image_does_not_end_the_run(
 ) -> None:
     original = evaluate.__globals__["encode_image"]
 
-    def fail_on_small(rgb: np.ndarray, level: float, device: str, base: Checkpoint, refine: bool) -> bytes:  # type: ignore[type-arg]
+    def fail_on_small(rgb: np.ndarray, level: float, device: str, base: Checkpoint, effort: Effort) -> bytes:  # type: ignore[type-arg]
         if rgb.shape[0] == 48:
             raise MemoryError("too much")
-        return original(rgb, level, device, base=base, refine=refine)
+        return original(rgb, level, device, base=base, effort=effort)
 
     monkeypatch.setitem(evaluate.__globals__, "encode_image", fail_on_small)
     run, events = finish(request_of())

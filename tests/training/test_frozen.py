@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -28,7 +30,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def base(family: str) -> FrozenBase:
-    return FrozenBase(find(family).path, CPU, bf16=False, compile_=False)
+    """Of random weights that know no lambda, for which nothing is corrected."""
+    base = FrozenBase(find(family).path, CPU, bf16=False, compile_=False)
+    base._corrects = False
+    return base
 
 
 @pytest.mark.parametrize("level", [0.0, 1.5])
@@ -48,6 +53,24 @@ def test_the_frozen_base_receives_what_the_codec_decodes(
     assert (first < 0.1 * half_step[:, None]).float().mean() > 0.9  # a symbol here and there is rounded apart
     apart = (exact - y).abs().amax((0, 2, 3)) / half_step
     assert ((apart > 0.8) & (apart < 1.25)).all()
+
+
+def test_the_frozen_base_corrects_as_encoders_do(tiny: Path, photo: RGB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for symbols here and there: its scales are real numbers, and its sums come in another order."""
+    monkeypatch.setenv("DLCODEC_WEIGHTS", "")
+    found, q = find("mean-scale"), 6 * 256
+    codec, base = load_codec(found, CPU), FrozenBase(found.path, CPU, bf16=False, compile_=False)
+    x = torch.from_numpy(photo[:192, :256].copy()).permute(2, 0, 1)[None].float() / 255
+    latents = codec.latents(codec.transform(x), q)
+    corrected = codec.correct(latents, q, lambda y: codec.transform(codec.synthesis()(y).clamp(0, 1)))
+    plain, exact = (
+        codec.to_float(run_steps(codec.coding_steps(192, 256, q, each), lambda step: step.symbols)[0], q)  # type: ignore[arg-type, return-value]
+        for each in (latents, corrected)
+    )
+    received = base.decode(base.analyse(x), torch.tensor([6.0]))
+    moved, apart = ((each - exact).abs() > 0.05 for each in (plain, received))
+    assert 0.01 < moved.float().mean() < 0.05
+    assert apart.sum() < 0.4 * moved.sum()
 
 
 def test_without_rounding_the_latent_is_within_half_a_step_of_the_decoded_one(base: FrozenBase, photo: RGB) -> None:

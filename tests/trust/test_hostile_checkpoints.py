@@ -276,7 +276,9 @@ def test_a_header_of_100_megabytes_is_refused_before_it_is_read(start: Start, tm
     ids=str,
 )
 @pytest.mark.parametrize(
-    "arguments", [["models", "list"], ["encode", "a.png", "-o", "a.dlc", "-f", "--refine"]], ids=lambda each: each[0]
+    "arguments",
+    [["models", "list"], ["encode", "a.png", "-o", "a.dlc", "-f", "--effort", "high"]],
+    ids=lambda each: each[0],
 )
 def test_the_command_line_says_one_sentence_of_it(
     run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change, arguments: list[str]
