@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -54,6 +55,9 @@ class FrozenBase:
         self._medians = model.entropy_bottleneck._get_medians()[None].detach()
         self._autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
         self.synthesis_shapes = {n: p.shape for n, p in self._network.g_s.named_parameters() if p.ndim == 4}
+        self._unchanged = copy.deepcopy(self._network.g_s)  # beside the changed one, which compiles for other arguments
+        if compile_:
+            self._unchanged.compile()
         self._changes: Changes = {}
         self._amounts: Sequence[Tensor] = ()
         self._attached: list[RemovableHandle] = []
@@ -77,8 +81,9 @@ class FrozenBase:
         features = net.h_s(z_hat * _rows(net.hinv, level))
         received = net.receive(features, scaled)
         if self._corrects:
-            picture = (self.synthesise(received * inverse).clamp(0, 1) * 255).round() / 255
-            lost = scaled - self.analyse(picture.contiguous(memory_format=self.memory_format)) * gain
+            with self._autocast:
+                picture = self._unchanged((received * inverse).contiguous(memory_format=self.memory_format)).float()
+            lost = scaled - self.analyse((picture.clamp(0, 1) * 255).round() / 255) * gain
             sigma, mu = net.predict(features, received)
             received = received + self._moves(received, scaled, lost, sigma, mu)
         return received * inverse
