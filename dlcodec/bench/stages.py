@@ -98,7 +98,7 @@ def _split_fusion(
 
 
 def _number_type(part: str, subject: Subject) -> str:
-    if part == "analysis":
+    if part in ("analysis", "correction"):
         return subject.encoding_type()
     if part.startswith(("fusion", "synthesis")):
         return subject.number_type()

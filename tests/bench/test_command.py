@@ -24,7 +24,7 @@ from dlcodec.info import describe
 from tests.tiny import CHANNELS, make_denoiser, make_network
 
 pytestmark = pytest.mark.usefixtures("tiny")
-ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "range coding", "write"]
+ENCODE = ["read", "analysis", "hyper-analysis", "exact path", "correction", "range coding", "write"]
 FUSION = ["noise", "fusion, condition branch", "fusion, a step", "fusion, all steps"]
 DECODE = ["read", "weights", "exact path", "range coding", "synthesis", "write"]
 
@@ -58,7 +58,7 @@ def test_every_stage_is_timed_and_the_networks_are_counted(steps: int) -> None:
     assert parts(report, "decode") == {*DECODE, *FUSION}
     stages = {stage["name"]: stage for stage in report["stages"]}
     for name, stage in stages.items():
-        is_network = any(word in name for word in ("analysis", "exact", "fusion", "synthesis"))
+        is_network = any(word in name for word in ("analysis", "correction", "exact", "fusion", "synthesis"))
         assert (stage["flops"] > 0) == is_network == (stage["share"] is not None), name
         assert stage["timing"]["seconds"] > 0 or "condition" in name
     fusion = [stages[f"decode: fusion, {part}"]["flops"] for part in ("condition branch", "a step", "all steps")]
