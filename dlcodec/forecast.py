@@ -1,4 +1,4 @@
-"""A forecast of the level that gives a PSNR, without coding any: where the search among real pictures begins."""
+"""A forecast of the level that gives a PSNR: where the search among pictures as decoders show them begins."""
 
 from __future__ import annotations
 
@@ -17,20 +17,29 @@ from dlcodec.pipeline import AnalysedImage
 _SIDE = 8
 _CROPS = 2
 """A sample is so many crops of so many latents a side."""
+_BESIDE = 64
+"""So far from a level, in steps, the sample is looked at again, for the slope."""
 _ERROR = 1.8e-4
 """The mean squared error of samples in [0, 1] for each unit that rounding takes: a first guess."""
 
 
 def forecast_level(
-    image: AnalysedImage, psnr_of: Callable[[Tensor, Crop], float], aim: float, last: int, slope: float
-) -> int:
-    """The level from 0 to ``last`` whose PSNR is about ``aim``, in dB; ``slope`` is about what it rises by a level.
+    image: AnalysedImage,
+    psnr_of: Callable[[Tensor, Crop], float],
+    coded: Callable[[int], Tensor],
+    low: float,
+    high: float,
+    last: int,
+    slope: float,
+) -> tuple[int, float]:
+    """The level from 0 to ``last`` whose PSNR is about ``low`` to ``high``, in dB, and by how much that rises a level.
 
-    ``psnr_of`` is that of a crop of the picture that a latent gives. Three looks at latents that are ``rounded`` alone,
-    each near the level that the one before says: at what rounding takes from them, at a sample of the picture, and at
-    the whole of it.
+    ``slope`` is a first guess of that. ``psnr_of`` is that of a crop of the picture that a latent gives, ``coded`` the
+    latent of a level as it is coded. Three looks, each near the level that the one before says: at what rounding takes
+    from latents that are ``rounded`` alone, at a sample of the picture that these give, there and beside, and at the
+    whole picture of the coded latent.
     """
-    codec = image.codec
+    codec, aim = image.codec, (low + high) / 2
 
     def rounded(level: int) -> tuple[Tensor, npt.NDArray[np.float64]]:
         with repeatable(codec.device):
@@ -43,13 +52,18 @@ def forecast_level(
 
     _, squares = rounded(last // 2)
     level = reach(last // 2, -10 * math.log10(_ERROR * squares.mean()))
-    y_hat, squares = rounded(level)
-    error = covered = 0.0
-    for share, crop in _sample(squares, image.width, image.height, codec.latent_stride):
-        error += 10 ** (-psnr_of(y_hat, crop) / 10) * crop.width * crop.height
-        covered += share
-    level = reach(level, -10 * math.log10(error / covered / (image.width * image.height)))
-    return reach(level, psnr_of(rounded(level)[0], Crop(0, 0, image.width, image.height)))
+    sample = _sample(rounded(level)[1], image.width, image.height, codec.latent_stride)
+
+    def sampled(level: int) -> float:
+        y_hat, _ = rounded(level)
+        error = sum(10 ** (-psnr_of(y_hat, crop) / 10) * crop.width * crop.height for _, crop in sample)
+        return -10 * math.log10(error / sum(share for share, _ in sample) / (image.width * image.height))
+
+    here, beside = sampled(level), level + (_BESIDE if level + _BESIDE <= last else -_BESIDE)
+    slope = max((sampled(beside) - here) / (beside - level), slope / 2)
+    level = reach(level, here)
+    whole = psnr_of(coded(level), Crop(0, 0, image.width, image.height))
+    return level if low <= whole <= high else reach(level, whole), slope
 
 
 def _sample(squares: npt.NDArray[Any], width: int, height: int, stride: int) -> list[tuple[float, Crop]]:

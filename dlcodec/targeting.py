@@ -121,9 +121,12 @@ class _Search:
     def psnr(self, level: int) -> float:
         """The PSNR of the picture that a decoder shows at tau 1, in dB."""
         if level not in self._psnrs:
-            y_hat = self._image.codec.to_float(self._draft(level)[1], level)
-            self._psnrs[level] = self.psnr_of(y_hat, Crop(0, 0, self._image.width, self._image.height))
+            self._psnrs[level] = self.psnr_of(self.coded(level), Crop(0, 0, self._image.width, self._image.height))
         return self._psnrs[level]
+
+    def coded(self, level: int) -> Tensor:
+        """The latent y_hat that a decoder has."""
+        return self._image.codec.to_float(self._draft(level)[1], level)
 
     def psnr_of(self, y_hat: Tensor, crop: Crop, *, halved: bool = False) -> float:
         """The PSNR of a crop of the picture that the latent ``y_hat`` gives at tau 1, in dB."""
@@ -199,10 +202,8 @@ def encode_to_target(
     if target.unit == "dB":
         search = _Search(image, rgb, target.value)
         low, high, slope = target.value, target.value + PSNR_ABOVE, _PSNR_SLOPE / LEVEL_STEPS
-        start = None
-        if effort != "high":  # which moves what would be forecast
-            quick = partial(search.psnr_of, halved=choose_dtype(precision, image.codec.device) == torch.bfloat16)
-            start = forecast_level(image, quick, (low + high) / 2, last, slope)
+        quick = partial(search.psnr_of, halved=choose_dtype(precision, image.codec.device) == torch.bfloat16)
+        start, slope = forecast_level(image, quick, search.coded, low, high, last, slope)
         below, above = search_level(search.psnr, low, high, last, slope, start)
         level = last if above is None else above
     else:

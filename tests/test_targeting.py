@@ -22,7 +22,7 @@ from dlcodec.forecast import forecast_level
 from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
 from dlcodec.loading import load_codec
-from dlcodec.pipeline import AnalysedImage, decode_image, encode_image
+from dlcodec.pipeline import decode_image, encode_image
 from dlcodec.targeting import PSNR_ABOVE, encode_to_target
 from dlcodec.targets import Target
 from tests.conftest import RGB
@@ -225,11 +225,12 @@ def half_flat(photo: RGB) -> RGB:
     return rgb
 
 
-def forecast_beside(by: int) -> Callable[[AnalysedImage, Any, float, int, float], int]:
+def forecast_beside(by: int) -> Callable[..., tuple[int, float]]:
     """A forecast that is wrong by so many steps of the level."""
 
-    def forecast(image: AnalysedImage, psnr_of: Any, aim: float, last: int, slope: float) -> int:
-        return min(max(forecast_level(image, psnr_of, aim, last, slope) + by, 0), last)
+    def forecast(*known: Any) -> tuple[int, float]:
+        level, slope = forecast_level(*known)
+        return min(max(level + by, 0), known[-2]), slope
 
     return forecast
 

@@ -37,7 +37,7 @@ ARROWS = {
     "tiles": set(),
     "lpips": {"errors"},
     "machine": set(),
-    "memory": {"errors", "limits"},
+    "memory": {"arguments", "errors", "limits"},
     "fusion": {"arguments", "changes", "errors", "fusion", "tiles"},
     "checkpoint": {"errors", "files", "limits"},
     "installed": {"checkpoint", "errors"},
