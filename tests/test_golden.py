@@ -45,6 +45,7 @@ SEALED = (
     (13, "5870d60c0f7add6525edf011fc95f020151941399074aba6dcdeb8fb1c940c04"),
     (14, "dff1774838657a7678028934cd3ae86dabe64f4dabed9205228b81fd2cbf3878"),
     (15, "3b71237fb107223796d2c05c3fd31cc29da8cd6f1fa4189fda3c4c153c3262ef"),
+    (16, "7b5aaed6d70e4047b36aebb740045e6bae5fe47e1db6e8f148edc66fa6d553fe"),
 )
 """Digests of the manifest's first sets. Lines are added, as ``tests.golden.make`` prints them; none is changed."""
 

@@ -25,6 +25,8 @@ TRUST = 0.25
 """What rounding must have taken from the symbols that move, in the mean of a block: in photographs .28 at least."""
 BLOCK = 8
 """In latents."""
+_AT_ONCE = 2**15
+"""Symbols at a time: float64 is large, and a cache is small."""
 
 
 def correct(
@@ -41,11 +43,14 @@ def correct(
     """
     moves = np.empty(symbols.shape, np.int8)
     agreed, moved = np.zeros((2, *symbols.shape[1:]))
-    for move, values, tables, losses, wanted in zip(moves, symbols, index, lost, offset, strict=True):
-        move[...] = _cheapest(values, tables, 2 * ERROR_WEIGHT * OVERSHOOT * losses, length)
-        support = move * (wanted - values)
-        agreed += support
-        moved += np.abs(move)
+    channels = max(1, _AT_ONCE // agreed.size)
+    for first in range(0, len(symbols), channels):
+        part = slice(first, first + channels)
+        values, move = symbols[part], moves[part]
+        move[...] = _cheapest(values, index[part], 2 * ERROR_WEIGHT * OVERSHOOT * lost[part], length)
+        support = move * (offset[part] - values)
+        agreed += support.sum(0)
+        moved += np.abs(move).sum(0)
         move[support <= 0] = 0
     moves *= _of_blocks(agreed) > TRUST * _of_blocks(moved)
     symbols += moves
