@@ -60,7 +60,7 @@ def forecast_level(
         return -10 * math.log10(error / sum(share for share, _ in sample) / (image.width * image.height))
 
     here, beside = sampled(level), level + (_BESIDE if level + _BESIDE <= last else -_BESIDE)
-    slope = max((sampled(beside) - here) / (beside - level), slope / 2)
+    slope = min(max((sampled(beside) - here) / (beside - level), slope / 2), 2 * slope)
     level = reach(level, here)
     whole = psnr_of(coded(level), Crop(0, 0, image.width, image.height))
     return level if low <= whole <= high else reach(level, whole), slope

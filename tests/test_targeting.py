@@ -17,7 +17,7 @@ from dlcodec import installed, targeting
 from dlcodec.codecs.mean_scale import MeanScaleCodec
 from dlcodec.coding import code_known, run_steps
 from dlcodec.entropy.coder import Encoder
-from dlcodec.errors import UsageError
+from dlcodec.errors import UsageError, WeightsError
 from dlcodec.forecast import forecast_level
 from dlcodec.image import load, psnr
 from dlcodec.limits import DEFAULT_LIMITS
@@ -273,3 +273,11 @@ def test_the_rounded_latent_is_as_near_to_the_transform_as_the_coded_one(family:
     coded = codec.to_float(latent, 300)
     assert y_hat.shape == lost.shape == coded.shape
     assert (coded - (y_hat + lost)).abs().max() <= 1.02 * lost.abs().max()
+
+
+def test_weights_that_give_no_finite_latent_are_at_fault(tiny: Path) -> None:
+    codec = load_codec(installed.find("mean-scale"), torch.device("cpu"))
+    transformed = codec.transform(torch.zeros(1, 3, 64, 64))
+    transformed[0, 0, 0, 0] = torch.inf
+    with pytest.raises(WeightsError, match="not finite"):
+        codec.rounded(transformed, 256)

@@ -140,6 +140,7 @@ class Codec(Protocol):
         """About the y_hat that coding what ``transform`` gave results in, and what rounding took from it, of one shape.
 
         It takes hardly any time: symbols are rounded around means of their neighbourhood instead of predicted ones.
+        Raises WeightsError where they are not finite.
         """
 
     def synthesis(self, changes: SynthesisChanges = UNCHANGED, *, halved: bool = False) -> Synthesis:

@@ -22,7 +22,7 @@ Were rounding all that is lost, and the rate that of high rates, the best step w
 OVERSHOOT = 1.15
 """Symbols move as if ``d`` were so many times as large: many share an error, and each moves a whole step or none."""
 TRUST = 0.25
-"""What rounding must have taken from the symbols that move, in the mean of a block: in photographs .28 at least."""
+"""What rounding must have taken from the symbols that move, in steps and in the mean of a block."""
 BLOCK = 8
 """In latents."""
 _AT_ONCE = 2**15

@@ -251,7 +251,7 @@ class HyperpriorCodec(ABC):
         gain = level_gain(self._transforms.gain, level / LEVEL_STEPS)
         seen = echo(self.to_float(latent_of(symbols, mu), level)).mul(gain)[0].cpu().numpy()
         y = np.divide(mu, _UNIT, dtype=np.float32)
-        lost = np.subtract(latents.y, seen, out=seen)
+        lost = np.subtract(latents.y, seen, out=seen).clip(-_LARGEST, _LARGEST, out=seen)
         correct(symbols, index, latents.y - y, lost, CodeLength(self.models.tables))
         y += symbols
         return HyperpriorLatents(latents.z_symbols, y, features)
@@ -306,6 +306,8 @@ class HyperpriorCodec(ABC):
         blocks = functional.avg_pool2d(y, _BLOCK, ceil_mode=True)
         means = functional.interpolate(blocks, scale_factor=_BLOCK)[..., : y.shape[2], : y.shape[3]]
         y_hat = (y - means).round_().add_(means)
+        if not y_hat.isfinite().all():
+            raise WeightsError("the weights give a latent that is not finite")
         gain = level_gain(self._transforms.inv_gain, level / LEVEL_STEPS)
         return y_hat * gain, (y - y_hat).mul_(gain)
 

@@ -8,7 +8,6 @@ al.'s with noise. The rate is that of the coder's own tables. Decoders need not 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -36,7 +35,7 @@ _TINY = 1e-8
 
 def lambdas_known(lambdas: Sequence[object]) -> bool:
     """Whether those of all levels are, as a checkpoint gives them."""
-    return all(isinstance(each, int | float) and 0 < each < math.inf for each in lambdas)
+    return all(isinstance(each, int | float) and 0 < each < 2.0**64 for each in lambdas)
 
 
 def bits_per_error(lambdas: Sequence[float], level: float) -> float:
