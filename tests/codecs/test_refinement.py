@@ -77,7 +77,9 @@ def odd_pictures() -> dict[str, RGB]:
 @pytest.mark.parametrize("effort", ["medium", "high"])
 @pytest.mark.parametrize("level", [2, 6])
 @pytest.mark.parametrize("name", odd_pictures())
-def test_pictures_that_are_no_photographs_lose_next_to_nothing(shipped: None, name: str, level: int, effort: Effort) -> None:
+def test_pictures_that_are_no_photographs_lose_next_to_nothing(
+    shipped: None, name: str, level: int, effort: Effort
+) -> None:
     rgb = odd_pictures()[name]
     rounding = 1.0  # the search does not see that samples become whole numbers: worth less than a bit here
     most = {"medium": 1.05, "high": 1.0}[effort]  # a correction of a hundred bytes may miss by some
