@@ -229,7 +229,7 @@ class HyperpriorCodec(ABC):
     def predict(self, features: Integers) -> tuple[Integers, Integers]:
         """The table and the mean of each symbol of y, given what the exact h_s says, all (M, h, w) int32.
 
-        For a codec where they depend on no other symbol of y, and which has its own.
+        A codec whose network is not ``autoregressive`` has its own; of others ``unsearchable`` says why nobody asks.
         """
         raise NotImplementedError
 
